@@ -1,0 +1,26 @@
+# The only commands a newcomer needs: make demo | test | bench | lint
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.PHONY: setup demo test bench lint clean
+setup: $(STAMP)
+
+# One environment for everything; remade when a pyproject changes.
+$(STAMP): pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev -e core -e plugins/sophon -e plugins/horizon -e plugins/mlu
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)

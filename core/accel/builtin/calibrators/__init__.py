@@ -1,0 +1,1 @@
+"""The streaming histogram and the methods that turn it into thresholds."""

@@ -1,0 +1,1 @@
+"""Data sets: folders, list files, archives; and how a picture becomes an input."""

@@ -1,0 +1,1 @@
+"""Tasks: what outputs mean and how right they are."""

@@ -1,0 +1,1 @@
+"""Horizon J5, X5, X3 and J3 targets for accel."""

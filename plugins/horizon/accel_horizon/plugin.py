@@ -1,0 +1,1 @@
+"""The plugin that accel loads when one of its targets is used."""
