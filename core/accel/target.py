@@ -121,6 +121,7 @@ class Target:
         options: Build options only this vendor has.
         support: What the vendor's backend can be trusted with: precision -> stage -> level. Stages
             not named are not offered. The reference backend needs no entry.
+        refusals: Why the chip does not have a precision people ask for: precision -> reason.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Target:
     dram_bytes: Figure | None = None
     options: tuple[OptionSpec, ...] = ()
     support: Mapping[str, Mapping[str, SupportLevel]] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def default_precision(self) -> str:
@@ -161,7 +163,7 @@ class Target:
             raise AccelError(
                 f"{self.name} has no precision {precision!r}",
                 code="unsupported.precision",
-                cause=f"{self.name} computes in: {have}",
+                cause=self.refusals.get(name) or f"{self.name} computes in: {have}",
                 hints=[f"Choose one of: {have}."],
             )
         return found
