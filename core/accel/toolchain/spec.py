@@ -44,7 +44,11 @@ class Toolchain:
         post_install: Mends the environment after the packages are in.
         probe: Proves that it works (compiles something tiny); returns a line for ``doctor``; raises AccelError.
         locate: For ``system``: finds the SDK, or returns None.
-        variables: See Environment.
+        variables: See Environment. In a managed environment ``{root}`` and ``{site}`` in a value stand for its
+            directory and its site-packages.
+        bin: Directories for ``Environment.bin``, relative to the root of a managed environment.
+        installed_bytes: About how much a managed environment takes, checked against the free space first.
+        revision: Raise it when ``post_install`` changes, so that environments mended by the old one are made again.
     """
 
     name: str
@@ -58,3 +62,6 @@ class Toolchain:
     probe: Callable[[Environment], str] | None = None
     locate: Callable[[], Environment | None] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    bin: tuple[str, ...] = ("bin",)
+    installed_bytes: int = 0
+    revision: int = 1
