@@ -6,7 +6,10 @@ terminal, written by ``--json`` and raised from the Python functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -111,3 +114,104 @@ class ErrorHint:
     summary: str
     hint: str = ""
     code: str = ""
+
+
+@contextmanager
+def stage(name: str, hints: Callable[[], Iterable[ErrorHint]] | None = None) -> Iterator[None]:
+    """Run one stage: whatever it raises leaves as an :class:`AccelError` that names it.
+
+    Args:
+        name: ``parse``, ``calibrate``, ``build``, ``run``, ``evaluate`` ...
+        hints: Gives the vendor's known messages; they are searched in the cause and the log.
+    """
+    try:
+        yield
+    except AccelError as error:
+        error.stage = error.stage or name
+        if hints is not None:
+            explain(error, hints())
+        raise
+    except OSError as error:
+        raise from_os_error(error, name) from error
+    except MemoryError as error:
+        raise AccelError(
+            f"{name} ran out of memory",
+            code="failed.memory",
+            stage=name,
+            hints=["Close other programs, or use a machine with more memory."],
+        ) from error
+    except RecursionError as error:
+        raise AccelError(
+            f"{name} failed", code="failed.nesting", stage=name, cause="the input is nested too deeply"
+        ) from error
+    except Exception as error:
+        raise AccelError(
+            f"{name} failed in a way accel does not know",
+            code="failed.internal",
+            stage=name,
+            cause=f"{type(error).__name__}: {error}",
+            hints=["Run it again with --debug and report the trace."],
+        ) from error
+
+
+def from_os_error(error: OSError, name: str = "") -> AccelError:
+    """What the operating system refused, in our form."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return AccelError(
+            f"the disk is full{where}",
+            code="failed.disk-full",
+            stage=name,
+            cause=error.strerror or str(error),
+            hints=["Free some space and run it again.", "`accel cache clean` empties the build cache."],
+        )
+    code = {
+        errno.ENOENT: "usage.missing-file",
+        errno.EACCES: "usage.permission",
+        errno.EPERM: "usage.permission",
+        errno.EROFS: "usage.permission",
+        errno.EISDIR: "usage.is-a-folder",
+        errno.ENOTDIR: "usage.not-a-folder",
+        errno.ENAMETOOLONG: "usage.name",
+    }.get(error.errno or 0, "failed.os")
+    return AccelError(
+        f"{error.strerror or error}{where}", code=code, stage=name, cause=type(error).__name__ if not where else ""
+    )
+
+
+def explain(error: AccelError, hints: Iterable[ErrorHint]) -> None:
+    """Add what the plugins know about the messages in ``error.cause`` and its log."""
+    text = "\n".join([error.summary, error.cause, _tail(error.log)])
+    for hint in hints:
+        found = re.search(hint.pattern, text)
+        if found is None:
+            continue
+        groups = {k: v or "" for k, v in found.groupdict().items()}
+        error.node = error.node or groups.get("node", "")
+        if hint.code:
+            error.code = hint.code
+        if hint.summary:
+            error.cause = "; ".join(filter(None, [_fill(hint.summary, groups), error.cause]))
+        if hint.hint:
+            error.hints = (_fill(hint.hint, groups), *error.hints)
+        return
+
+
+def _fill(text: str, groups: dict[str, str]) -> str:
+    try:
+        return text.format(**groups)
+    except (KeyError, IndexError, ValueError):
+        return text
+
+
+def _tail(log: Path | None, size: int = 200_000) -> str:
+    """The last ``size`` bytes of a log; the full one is named in the error."""
+    if log is None:
+        return ""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

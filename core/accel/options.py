@@ -80,6 +80,7 @@ class BuildOptions:
         int_io: ``input``/``output`` for quantised input or output where the chip has them.
         passes: Preparation passes switched on or off by name: ``{"equalize": False}``.
         set: Vendor-only options (``Target.options``), as given with ``--set name=value``.
+        labels: Class names by index; stored in the artifact.
     """
 
     precision: str = ""
@@ -97,6 +98,7 @@ class BuildOptions:
     int_io: frozenset[str] = frozenset()
     passes: Mapping[str, bool] = field(default_factory=dict)
     set: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
