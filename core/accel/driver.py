@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accel.artifact import Artifact
+from accel.errors import AccelError, ErrorHint, stage
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
+from accel.plugins import hooks, registry
+from accel.progress import step
+from accel.target import Target
 
 if TYPE_CHECKING:
-    from accel.artifact import Artifact
+    from accel.building import Job
+    from accel.cache import Cache
     from accel.calibration import Calibration
     from accel.dataset import Dataset
     from accel.model import Model
-    from accel.report import Report
+    from accel.preprocessing import Preprocessing
+    from accel.report import NodeSupport, Report
     from accel.runner import Runner
-    from accel.target import Target
     from accel.task import Task
 
 
-def parse(source: str | Path, options: ParseOptions | None = None) -> Model:
-    """Read a network into a checked, shape-inferred, simplified :class:`~accel.model.Model`."""
-    raise NotImplementedError
+def parse(source: str | Path, options: ParseOptions | None = None, *, cache: Cache | None = None) -> Model:
+    """Read a network into a checked, shape-inferred, simplified :class:`~accel.model.Model`.
+
+    Raises:
+        AccelError: ``usage.*`` for a path or option that is wrong, ``model.*`` for a broken file.
+    """
+    from accel import parsing
+
+    with stage("parse"):
+        return parsing.parse(Path(source), options or ParseOptions(), cache)
+
+
+def prepare(model: Model, passes: Mapping[str, bool] | None = None) -> Model:
+    """Run the preparation passes between parse and calibrate; those already applied are not repeated.
+
+    Raises:
+        AccelError: ``usage.pass`` for a pass that does not exist.
+    """
+    from accel import parsing
+
+    with stage("prepare"):
+        return parsing.prepare(model, passes or {})
 
 
 def calibrate(
-    model: Model, dataset: Dataset, options: CalibrateOptions | None = None, *, target: str | Target | None = None
+    model: Model,
+    dataset: Dataset,
+    options: CalibrateOptions | None = None,
+    *,
+    target: str | Target | None = None,
+    passes: Mapping[str, bool] | None = None,
+    cache: Cache | None = None,
 ) -> Calibration:
-    """Measure every activation of ``model`` once, for all targets."""
-    raise NotImplementedError
+    """Measure every activation of the prepared ``model`` once, for all targets.
+
+    Args:
+        model: Parsed; prepared here if it is not yet.
+        dataset: The samples.
+        options: How many samples, batch, resume file.
+        target: Only for vendors that measure other statistics than the embedded histogram.
+        passes: Preparation passes switched on or off, as for :func:`build`.
+        cache: Where a calibration of the same model and data is found again; None: nowhere.
+    """
+    from accel import calibrating
+
+    resolved = resolve(target) if target is not None else None
+    model = prepare(model, passes)
+    with stage("calibrate", hints=_hints):
+        return calibrating.calibrate(model, dataset, options or CalibrateOptions(), resolved, cache)
 
 
 def build(
@@ -38,37 +84,301 @@ def build(
     options: BuildOptions | None = None,
     *,
     calibration: Calibration | None = None,
+    cache: Cache | None = None,
 ) -> Artifact:
-    """Compile ``model`` for one target into the directory ``output``."""
-    raise NotImplementedError
+    """Compile ``model`` for one target into the directory ``output``.
+
+    Args:
+        model: Parsed; prepared here if it is not yet.
+        target: Its name, alias or the object.
+        output: The artifact's directory. It appears whole; an artifact that is there is replaced.
+        options: Precision, backend, method, batches ...
+        calibration: Needed by quantised precisions; must be of this prepared model.
+        cache: Where results are looked up and kept; None: nowhere.
+
+    Raises:
+        AccelError: ``calibration.missing`` / ``calibration.mismatch``, ``unsupported.*``,
+            ``toolchain.missing`` with ``backend="vendor"``, ``usage.output`` when ``output`` is
+            something else than an artifact.
+    """
+    from accel import building
+
+    job = building.Job(resolve(target), options or BuildOptions(), Path(output))
+    model = prepare(model, job.options.passes)
+    with stage("build", hints=_hints):
+        return building.build(model, job, calibration, cache)
 
 
 def open_artifact(path: str | Path) -> Artifact:
-    """Read and verify an artifact directory."""
-    raise NotImplementedError
+    """Read and verify an artifact directory; see :func:`accel.artifacts.read_artifact`."""
+    from accel.artifacts import read_artifact
+
+    with stage("open"):
+        return read_artifact(path)
 
 
 def run(artifact: Artifact | str | Path, options: RunOptions | None = None) -> Runner:
-    """Open an artifact for inference."""
-    raise NotImplementedError
+    """Open an artifact for inference. The runner is a context manager.
+
+    Raises:
+        AccelError: ``failed.plugin`` when the package that made the artifact is not installed or broken.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    _load_vendor_of(opened)
+    with stage("run", hints=_hints):
+        runner: Runner | None = hooks().accel_run(artifact=opened, options=options or RunOptions())
+        if runner is None:
+            raise _no_owner(opened, "run")
+        return runner
+
+
+def run_float(model: Model, options: RunOptions | None = None) -> Runner:
+    """Open a model in float: what artifacts are compared with."""
+    with stage("run"):
+        from importlib import import_module
+
+        runner: Runner = import_module("accel.builtin.reference").float_runner(model, options or RunOptions())
+        return runner
 
 
 def evaluate(
-    runner: Runner, dataset: Dataset, task: Task | None = None, options: EvaluateOptions | None = None
+    runner: Runner,
+    dataset: Dataset,
+    task: Task | None = None,
+    options: EvaluateOptions | None = None,
+    *,
+    against: Runner | None = None,
 ) -> Report:
-    """Measure how right a runner is over a data set."""
-    raise NotImplementedError
+    """Measure how right a runner is over a data set.
+
+    Args:
+        runner: From :func:`run`.
+        dataset: Samples, labelled if the task needs it.
+        task: What the outputs mean; None: only the comparison with ``against``.
+        options: Samples, layers, skip_bad ...
+        against: The float model's runner; its outputs are compared sample by sample.
+    """
+    with stage("evaluate", hints=_hints):
+        asked = options or EvaluateOptions()
+        if against is not None:
+            from importlib import import_module
+
+            embedded = import_module("accel.builtin.evaluate").evaluate
+            compared: Report = embedded(runner, dataset, task, asked, against=against)
+            return compared
+        report: Report | None = hooks().accel_evaluate(runner=runner, dataset=dataset, task=task, options=asked)
+        if report is None:
+            raise AccelError("nobody evaluates this runner", code="unsupported.evaluate")
+        return report
 
 
 def compile(
     source: str | Path,
-    targets: Sequence[str],
+    targets: Sequence[str | Target],
     output: str | Path,
     *,
     dataset: Dataset | None = None,
+    calibration: Calibration | None = None,
     parse_options: ParseOptions | None = None,
     calibrate_options: CalibrateOptions | None = None,
     build_options: BuildOptions | None = None,
+    cache: Cache | None = None,
 ) -> list[Artifact]:
-    """Parse, calibrate once and build for every target, side by side."""
-    raise NotImplementedError
+    """Parse, prepare, calibrate once and build for every target, side by side.
+
+    The artifacts stand in ``output`` as ``NAME-TARGET-PRECISION``, in the order of ``targets``.
+    """
+    options = build_options or BuildOptions()
+    jobs = [plan(target, options, Path(output)) for target in targets]
+    model = parse(source, parse_options, cache=cache)
+    return build_all(model, jobs, dataset, calibration, calibrate_options, cache)
+
+
+def plan(target: str | Target, options: BuildOptions, folder: Path) -> Job:
+    """One build of :func:`build_all`; its output gets its name when the model is known."""
+    from accel import building
+
+    with stage("build"):
+        found = resolve(target)
+        numerics = found.numerics_for(options.precision)
+        return building.Job(found, replace(options, precision=numerics.precision), folder, named=False)
+
+
+def build_all(
+    model: Model,
+    jobs: Sequence[Job],
+    dataset: Dataset | None = None,
+    calibration: Calibration | None = None,
+    calibrate_options: CalibrateOptions | None = None,
+    cache: Cache | None = None,
+) -> list[Artifact]:
+    """Prepare and calibrate once, then build every job; the order is kept.
+
+    Raises:
+        AccelError: ``usage.calibration`` when a job needs calibration and there is neither data nor a file.
+    """
+    from accel import building
+
+    if not jobs:
+        raise AccelError("no target was named", code="usage.target", hints=["Name one: --target bm1684"])
+    prepared = {id(job): prepare(model, job.options.passes) for job in jobs}
+    measured: dict[str, Calibration] = {}
+    for job in jobs:
+        network = prepared[id(job)]
+        if building.needs_calibration(job) and network.digest not in measured:
+            if calibration is not None:
+                measured[network.digest] = calibration
+            elif dataset is not None:
+                measured[network.digest] = calibrate(network, dataset, calibrate_options, cache=cache)
+            else:
+                raise building.calibration_missing(job)
+    named = [building.name_output(job, prepared[id(job)]) for job in jobs]
+    building.refuse_clashes(named)
+    work = [
+        (prepared[id(old)], job, measured.get(prepared[id(old)].digest)) for old, job in zip(jobs, named, strict=True)
+    ]
+    return building.build_side_by_side(work, cache, lambda: stage("build", hints=_hints))
+
+
+def resolve(target: str | Target) -> Target:
+    """The target called so, with its vendor's plugin loaded.
+
+    Raises:
+        AccelError: ``usage.target`` with near names; ``failed.plugin``.
+    """
+    if isinstance(target, str):
+        return registry().target(target)
+    registry().load_vendor(target.vendor)
+    return target
+
+
+def open_dataset(
+    source: str | Path,
+    model: Model,
+    preprocessing: Preprocessing | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Open samples by path (folder, list file, npz ...) or ``kind:path``, shaped for ``model``'s inputs.
+
+    Raises:
+        AccelError: ``usage.data`` when nobody knows how to read ``source``; ``data.*`` when it is broken.
+    """
+    with stage("data"):
+        found: Dataset | None = hooks().accel_dataset(
+            source=str(source), model=model, preprocessing=preprocessing, options=dict(options or {})
+        )
+        if found is None:
+            there = Path(source).exists()
+            raise AccelError(
+                f"cannot read the data {str(source)!r}",
+                code="usage.data",
+                cause="no data set reader knows its form" if there else "there is no such file or folder",
+                hints=["Give a folder of pictures, a list file, an .npz, or KIND:PATH."],
+            )
+        return found
+
+
+def make_task(name: str, options: Mapping[str, str] | None = None) -> Task:
+    """The task called ``name`` (``classification`` ...).
+
+    Raises:
+        AccelError: ``usage.task`` when no plugin brings it.
+    """
+    with stage("evaluate"):
+        task: Task | None = hooks().accel_task(name=name, options=dict(options or {}))
+        if task is None:
+            raise AccelError(f"there is no task {name!r}", code="usage.task", hints=["classification is built in."])
+        return task
+
+
+def check(model: Model, target: str | Target, options: BuildOptions | None = None) -> Sequence[NodeSupport]:
+    """Whether, where and why not ``target`` runs each node, before a long build."""
+    found, asked = resolve(target), options or BuildOptions()
+    model = prepare(model, asked.passes)
+    with stage("check", hints=_hints):
+        found.numerics_for(asked.precision)
+        nodes: Sequence[NodeSupport] | None = hooks().accel_check(model=model, target=found, options=asked)
+        if nodes is None:
+            raise AccelError(f"nobody checks models for {found.name}", code="unsupported.check")
+        return nodes
+
+
+def perf(artifact: Artifact | str | Path, options: RunOptions | None = None) -> Report:
+    """Speed and memory of an artifact: measured, simulated or predicted, and labelled so."""
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    _load_vendor_of(opened)
+    with stage("perf", hints=_hints):
+        report: Report | None = hooks().accel_perf(artifact=opened, options=options or RunOptions())
+        if report is None:
+            raise AccelError(
+                f"nobody has performance figures for {opened.path}",
+                code="unsupported.perf",
+                cause=f"it is a {opened.manifest.payload} artifact of {opened.manifest.target}",
+                hints=["Build it with the vendor's compiler: --backend vendor"],
+            )
+        return report
+
+
+def inspect(path: str | Path) -> Report:
+    """Describe an artifact's payload or a vendor's file."""
+    place = Path(path)
+    if not place.exists():
+        raise AccelError(f"there is no file {place}", code="usage.missing-file", stage="inspect")
+    with stage("inspect", hints=_hints):
+        report: Report | None = hooks(every_vendor=True).accel_inspect(path=place)
+        if report is None:
+            raise AccelError(
+                f"no installed plugin reads {place}",
+                code="usage.file-kind",
+                hints=["Give an artifact's folder, an ONNX file, or a vendor's compiled file."],
+            )
+        return report
+
+
+def combine(artifacts: Sequence[Artifact | str | Path], output: str | Path) -> Artifact:
+    """Put several artifacts of one target into one (batch sizes of one network)."""
+    from accel import building
+
+    opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in artifacts]
+    with stage("combine", hints=_hints):
+        if len(opened) < 2:
+            raise AccelError("combine needs at least two artifacts", code="usage.combine")
+        if len({(a.manifest.target, a.manifest.payload) for a in opened}) > 1:
+            raise AccelError(
+                "the artifacts are not of one target and form",
+                code="usage.combine",
+                cause=", ".join(f"{a.path.name}: {a.manifest.target} {a.manifest.payload}" for a in opened),
+            )
+        _load_vendor_of(opened[0])
+
+        def work(workspace: Path) -> Artifact:
+            made: Artifact | None = hooks().accel_combine(artifacts=opened, workspace=workspace)
+            if made is None:
+                raise AccelError(
+                    f"{opened[0].manifest.payload} artifacts of {opened[0].manifest.target} cannot be combined",
+                    code="unsupported.combine",
+                )
+            return made
+
+        with step("combine"):
+            return building.publish(work, Path(output))
+
+
+def _load_vendor_of(artifact: Artifact) -> None:
+    # The reference's payload needs nobody; a vendor's needs its package.
+    if artifact.manifest.backend == "vendor":
+        registry().load_vendor(artifact.manifest.vendor)
+
+
+def _no_owner(artifact: Artifact, what: str) -> AccelError:
+    kind = artifact.manifest.payload
+    return AccelError(
+        f"no installed plugin can {what} a {kind!r} artifact",
+        code="failed.plugin",
+        cause=f"it was built for {artifact.manifest.target} by the plugin {artifact.manifest.vendor!r}",
+        hints=[f"pip install accel-{artifact.manifest.vendor}"],
+    )
+
+
+def _hints() -> list[ErrorHint]:
+    return [hint for group in hooks().accel_error_hints() for hint in group]
