@@ -26,7 +26,7 @@ class StoredModel(Model):
     """A model whose graph is read when somebody looks at it; its digest and shapes are known before."""
 
     @cached_property
-    def proto(self) -> onnx.ModelProto:  # type: ignore[override]
+    def proto(self) -> onnx.ModelProto:
         import onnx
 
         return onnx.load(self.__dict__["_file"], load_external_data=False)
