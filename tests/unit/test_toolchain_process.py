@@ -53,11 +53,11 @@ def test_a_signal_is_a_negative_exit_code(env: Environment) -> None:
 
 
 def test_the_drivers_environment_does_not_leak(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/driver")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/driver")
+    monkeypatch.setenv("PYTHONPATH", "/leaked-from-outside")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/leaked-from-outside")
     done = python(env, "import os; print(sorted(os.environ.items()))", variables={"EXTRA": "1"})
     text = done.text()
-    assert "/driver" not in text
+    assert "/leaked-from-outside" not in text
     assert "('VENDOR_HOME', '/x')" in text and "('EXTRA', '1')" in text
     assert f"('PATH', '{env.bin[0]}:" in text
 
