@@ -1,0 +1,51 @@
+"""Runs a model that hmct wrote, in hmct's own ONNX Runtime, for ``accel_horizon.runners``.
+
+Served on the toolchain's Python. ``open`` loads a stage of a model; ``infer`` runs it. For the stage of the chip
+the host's part of the model is loaded and the bytes of the very ``.hbm`` file are put inside: hmct's runtime hands
+them to hbdk's simulator (libhbdk_sim).
+"""
+
+from pathlib import Path
+
+import numpy as np
+from accel_worker import serve
+from horizon_nn.executor import ORTExecutor
+from onnx import TensorProto, load, shape_inference
+
+HBM = "PACKED_HBM_MODEL"
+_open = {}
+
+
+def open_model(params, _arrays):
+    model = load(params["model"])
+    if params.get("hbm"):
+        data = Path(params["hbm"]).read_bytes()
+        for tensor in model.graph.initializer:
+            if tensor.name == HBM:
+                tensor.data_type = TensorProto.STRING
+                del tensor.string_data[:]
+                tensor.string_data.append(data)
+    made = {o for node in model.graph.node for o in node.output}
+    shown = [n for n in params.get("layers", []) if n in made]
+    if shown:
+        known = {v.name: v for v in shape_inference.infer_shapes(model).graph.value_info}
+        known.update({v.name: v for v in model.graph.value_info})
+        have = {o.name for o in model.graph.output}
+        shown = [n for n in shown if n in known or n in have]
+        model.graph.output.extend(known[n] for n in shown if n not in have)
+    session = ORTExecutor(model).to("cpu").create_session()
+    _open["session"] = session
+    return {
+        "inputs": [{"name": i.name, "shape": list(i.shape), "type": int(i.type)} for i in session.get_inputs()],
+        "outputs": [o.name for o in session.get_outputs()],
+        "layers": shown,
+    }, {}
+
+
+def infer(params, arrays):
+    feeds = {n: np.array(a) for n, a in arrays.items()}
+    results = _open["session"].forward(feeds, params["fetch"])
+    return {}, {n: np.asarray(a) for n, a in results.items()}
+
+
+serve({"open": open_model, "infer": infer})
