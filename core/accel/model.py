@@ -39,6 +39,8 @@ class Model:
         outputs: In graph order.
         sources: Files it came from.
         passes: Names of the preparation passes applied so far, in order.
+        notes: What a user must know about how it was read or prepared (fallbacks, warnings), one line each;
+            they go into manifests and reports.
     """
 
     proto: onnx.ModelProto
@@ -47,11 +49,17 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     sources: tuple[Path, ...] = ()
     passes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the graph in protobuf's deterministic form."""
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Text the graph carries beside its nodes (a detection head's parameters as JSON, for example)."""
+        return {entry.key: entry.value for entry in self.proto.metadata_props}
 
     def with_proto(self, proto: onnx.ModelProto, *, applied: str = "") -> Model:
         """This model with another graph: inputs and outputs are read from it again.
