@@ -1,7 +1,14 @@
 """What ships with the core, written against hookspecs.py like anyone's plugin."""
 
 from accel.builtin.datasets import plugin as datasets
+from accel.builtin.evaluate import plugin as evaluate
 from accel.builtin.frontends import plugin as frontends
+from accel.builtin.tasks import plugin as tasks
 
-PLUGINS: tuple[object, ...] = (datasets, frontends)
+PLUGINS: tuple[object, ...] = (
+    datasets,
+    evaluate,
+    frontends,
+    tasks,
+)
 """Registered in this order. pluggy asks the last one first: list the most general first."""

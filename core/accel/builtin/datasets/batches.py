@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +49,10 @@ def stack(samples: Sequence[Sample], size: int) -> dict[str, np.ndarray]:
     return feeds
 
 
-def split(outputs: Mapping[str, np.ndarray], size: int) -> list[dict[str, np.ndarray]]:
+def split(outputs: Mapping[str, np.ndarray], size: int, optional: Container[str] = ()) -> list[dict[str, np.ndarray]]:
     """One dictionary of outputs a sample, each with a batch axis of its own share.
+
+    Names in ``optional`` (inner tensors) that do not divide are left out.
 
     Raises:
         AccelError: ``evaluate.batch`` when an output's first axis is not a multiple of ``size``.
@@ -60,6 +62,8 @@ def split(outputs: Mapping[str, np.ndarray], size: int) -> list[dict[str, np.nda
     shares: list[dict[str, np.ndarray]] = [{} for _ in range(size)]
     for name, array in outputs.items():
         if array.ndim == 0 or array.shape[0] % size:
+            if name in optional:
+                continue
             raise AccelError(
                 f"the output {name} of shape {list(array.shape)} does not divide into a batch of {size}",
                 code="evaluate.batch",
