@@ -1,0 +1,166 @@
+"""The reference's build: a float model, a target and a calibration in, an artifact out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accel.artifact import Artifact, Manifest
+from accel.builtin.reference.quantize import QuantizedModel, quantize
+from accel.calibration import Calibration, Range
+from accel.errors import AccelError
+from accel.model import Model
+from accel.numerics import float_numerics
+from accel.options import BuildOptions
+from accel.target import Numerics, Target
+
+PAYLOAD = "reference"
+
+
+def build(
+    model: Model, target: Target, options: BuildOptions, calibration: Calibration | None, workspace: Path
+) -> Artifact:
+    """Quantise ``model`` by the numerics of ``target`` and leave the artifact in ``workspace / "artifact"``.
+
+    Raises:
+        AccelError: ``unsupported.precision``, ``usage.node``, ``usage.calibration`` (a quantised precision without
+            calibration), ``calibration.mismatch``, ``calibration.missing``.
+    """
+    import msgspec
+    import onnx
+
+    from accel import progress
+    from accel.artifacts import write_artifact
+    from accel.plugins import versions
+
+    numerics = target.numerics_for(options.precision)
+    overrides = node_numerics(target, options.node_precisions)
+    ranges = thresholds(model, numerics, overrides, options, calibration)
+    directory = workspace / "artifact"
+    directory.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    quantized: QuantizedModel | None = None
+    with progress.step(f"quantise for {target.name} {numerics.precision}", len(options.batches)) as step:
+        for batch in options.batches:
+            made = quantize(
+                at_batch(model, batch), numerics, ranges, node_numerics=overrides, place=f"{target.name} (reference)"
+            )
+            path = directory / (f"{model.name}.onnx" if quantized is None else f"{model.name}_b{batch}.onnx")
+            path.write_bytes(made.proto.SerializeToString(deterministic=True))
+            onnx.checker.check_model(made.proto)
+            paths.append(path)
+            quantized = quantized or made
+            step.advance()
+    assert quantized is not None
+    forms = directory / "tensors.json"
+    forms.write_bytes(msgspec.json.format(msgspec.json.encode(quantized.tensors), indent=1))
+    first = at_batch(model, options.batches[0])
+    manifest = Manifest(
+        schema=0,
+        name=model.name,
+        target=target.name,
+        vendor=target.vendor,
+        backend="reference",
+        precision=numerics.precision,
+        payload=PAYLOAD,
+        inputs=first.inputs,
+        outputs=first.outputs,
+        batches=tuple(options.batches),
+        files=(),
+        model_digest=model.digest,
+        calibration_digest=calibration.data_digest if calibration is not None and ranges else "",
+        preprocessing=options.preprocessing,
+        passes=model.passes,
+        nodes=quantized.nodes,
+        versions=versions(["accel-core", f"accel-{target.vendor}", "onnxruntime", "onnx", "numpy"]),
+        options=described(options),
+        notes=quantized.notes,
+        details={"numerics": msgspec.to_builtins(numerics)},
+    )
+    return write_artifact(directory, manifest, {"model": paths, "data": forms})
+
+
+def node_numerics(target: Target, precisions: Mapping[str, str]) -> dict[str, Numerics]:
+    """Numerics by node name; ``fp32``, ``fp16`` and ``bf16`` are always to be had."""
+    found: dict[str, Numerics] = {}
+    for node, precision in precisions.items():
+        try:
+            found[node] = target.numerics_for(precision)
+        except AccelError:
+            if precision not in ("fp32", "fp16", "bf16"):
+                raise
+            found[node] = float_numerics(precision)  # type: ignore[arg-type]
+    return found
+
+
+def thresholds(
+    model: Model,
+    numerics: Numerics,
+    overrides: Mapping[str, Numerics],
+    options: BuildOptions,
+    calibration: Calibration | None,
+) -> dict[str, Range]:
+    """The kept range of every tensor, by ``options.method``."""
+    if not numerics.quantized and not any(n.quantized for n in overrides.values()):
+        return {}
+    if calibration is None:
+        raise AccelError(
+            f"precision {numerics.precision} needs a calibration",
+            code="usage.calibration",
+            hints=["Give calibration data: --data FOLDER", "Or build a float precision."],
+        )
+    if calibration.model_digest != model.digest:
+        raise AccelError(
+            f"the calibration was measured on another model than {model.name}",
+            code="calibration.mismatch",
+            cause="the digest of its graph differs",
+            hints=["Calibrate this model again."],
+        )
+    known: dict[tuple[int, bool], dict[str, Range]] = {}
+
+    def by(n: Numerics) -> dict[str, Range]:
+        assert n.activation is not None
+        key = (n.activation.bits, n.activation.symmetric)
+        if key not in known:
+            known[key] = method_ranges(calibration, options.method, bits=key[0], symmetric=key[1])
+        return known[key]
+
+    ranges = dict(by(numerics)) if numerics.quantized else {}
+    for node in model.proto.graph.node:
+        other = overrides.get(node.name)
+        if other is not None and other.quantized:
+            for name in [*node.output, *node.input]:
+                if name in by(other) and (name in node.output or name not in ranges):
+                    ranges[name] = by(other)[name]
+    return ranges
+
+
+def method_ranges(calibration: Calibration, method: str, *, bits: int, symmetric: bool) -> dict[str, Range]:
+    """Ranges by a calibration method; ``auto`` is the embedded choice."""
+    if method == "auto":
+        method = "mse" if bits <= 8 else "minmax"
+    return calibration.ranges(method, bits=bits, symmetric=symmetric)
+
+
+def at_batch(model: Model, batch: int) -> Model:
+    """The model at a fixed batch size."""
+    sizes = {spec.shape[0] if spec.shape else batch for spec in model.inputs}
+    if sizes == {batch}:
+        return model
+    from accel.builtin.prepare import batch as batches  # type: ignore[attr-defined,unused-ignore]
+
+    made: Model = batches.set_batch(model, batch)
+    return made
+
+
+def described(options: BuildOptions) -> dict[str, str]:
+    """The options that decided the build, as strings, without paths or data."""
+    plain: dict[str, Any] = {
+        "precision": options.precision,
+        "method": options.method,
+        "batches": ",".join(map(str, options.batches)),
+        "fold_preprocessing": options.fold_preprocessing,
+        "node_precisions": ",".join(f"{k}={v}" for k, v in sorted(options.node_precisions.items())),
+    }
+    return {key: str(value) for key, value in plain.items() if value not in ("", False)}

@@ -1,0 +1,33 @@
+"""What ``accel check`` says for a target without a checker of its own: the declared numerics, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from accel.builtin.reference.build import node_numerics
+from accel.builtin.reference.graph import Source
+from accel.builtin.reference.quantize import check_names
+from accel.model import Model
+from accel.options import BuildOptions
+from accel.report import NodeSupport
+from accel.target import Target
+
+
+def check(model: Model, target: Target, options: BuildOptions) -> Sequence[NodeSupport]:
+    """Each node with the type it computes in; nothing is claimed about the vendor's compiler.
+
+    Raises:
+        AccelError: ``unsupported.precision``, ``usage.node``.
+    """
+    numerics = target.numerics_for(options.precision)
+    overrides = node_numerics(target, options.node_precisions)
+    source = Source(model.proto)
+    check_names(source, overrides)
+    found = []
+    for node in source.nodes:
+        own = overrides.get(node.name, numerics)
+        integer = own.quantized and node.op_type in own.quantized_ops
+        reason = "" if integer or not own.quantized else f"not among the integer operators: {own.float_type}"
+        place = f"{target.name} {own.precision if integer else own.float_type}"
+        found.append(NodeSupport(node.name, node.op_type, True, place, reason))
+    return found

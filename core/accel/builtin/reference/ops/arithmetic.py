@@ -1,0 +1,68 @@
+"""Element-wise arithmetic and clamps on stored codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from accel.builtin.reference import requantize
+from accel.builtin.reference.context import Context, handles
+from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
+
+
+@handles("Add", "Sub", "Sum")
+def add(ctx: Context, node: onnx.NodeProto) -> bool:
+    """``round(a * sa/s +- b * sb/s)``: each term is one float32 product, added from left to right."""
+    numerics = ctx.at(node)
+    assert numerics.activation is not None
+    terms = [ctx.codes(name, numerics.activation) for name in node.input]
+    clamp = following_clamp(ctx, node)
+    grid = ctx.grid(clamp.output, numerics.activation)
+    hint = f"{clamp.output}/codes"
+    total = ""
+    for at, term in enumerate(terms):
+        ratio = np.asarray(term.grid.scale * grid.inverse, np.float32)
+        scaled = term.tensor
+        if ratio != 1:
+            scaled = ctx.w.op("Mul", [term.tensor, ctx.w.const(ratio)], f"{hint}/{at}")
+        op_type = "Sub" if node.op_type == "Sub" else "Add"
+        total = ctx.w.op(op_type, [total, scaled], f"{hint}/sum") if total else scaled
+    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
+    ctx.store(clamp.output, requantize.round_and_clip(ctx.w, total, kept, grid.rounding, hint, grid.zero), grid)
+    ctx.report(node, numerics.precision)
+    return True
+
+
+@handles("Mul")
+def multiply(ctx: Context, node: onnx.NodeProto) -> bool:
+    """``round(a * b * (sa sb / s))``: the product of codes is exact."""
+    numerics = ctx.at(node)
+    assert numerics.activation is not None
+    a, b = (ctx.codes(name, numerics.activation) for name in node.input)
+    clamp = following_clamp(ctx, node)
+    grid = ctx.grid(clamp.output, numerics.activation)
+    hint = f"{clamp.output}/codes"
+    product = ctx.w.op("Mul", [a.tensor, b.tensor], f"{hint}/product")
+    ratio = np.asarray(a.grid.scale * b.grid.scale * grid.inverse, np.float32)
+    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
+    ctx.store(clamp.output, requantize.by_float(ctx.w, product, ratio, kept, grid, hint), grid)
+    ctx.report(node, numerics.precision)
+    return True
+
+
+@handles("Relu", "Clip")
+def clamp(ctx: Context, node: onnx.NodeProto) -> bool:
+    """Rescaled to the result's own grid, then cut off."""
+    numerics = ctx.at(node)
+    assert numerics.activation is not None
+    limits = clamp_limits(ctx, node)
+    if limits is None:
+        return False
+    x = ctx.codes(node.input[0], numerics.activation)
+    grid = ctx.grid(node.output[0], numerics.activation)
+    hint = f"{node.output[0]}/codes"
+    kept = requantize.bounds_of(grid, *limits)
+    ratio = np.asarray(x.grid.scale * grid.inverse, np.float32)
+    ctx.store(node.output[0], requantize.by_float(ctx.w, x.tensor, ratio, kept, grid, hint), grid)
+    ctx.report(node, numerics.precision)
+    return True

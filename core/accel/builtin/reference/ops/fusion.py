@@ -1,0 +1,54 @@
+"""Activations that are folded into the operator before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from accel.builtin.reference.context import Context
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """What follows a node: real bounds (None: none) and the tensor that then holds the result."""
+
+    output: str
+    low: float | None = None
+    high: float | None = None
+
+
+def following_clamp(ctx: Context, node: onnx.NodeProto) -> Clamp:
+    """The Relu or Clip that alone reads the node's result and computes at the same precision.
+
+    It is marked as fused: the driver of the quantisation reports it and goes on.
+    """
+    found = Clamp(node.output[0])
+    following = ctx.source.sole_consumer(node.output[0])
+    if following is None or following.input[0] != node.output[0] or ctx.at(following) is not ctx.at(node):
+        return found
+    limits = clamp_limits(ctx, following) if following.op_type in ctx.at(following).quantized_ops else None
+    if limits is None:
+        return found
+    ctx.fused[following.output[0]] = node.name
+    return Clamp(following.output[0], *limits)
+
+
+def clamp_limits(ctx: Context, node: onnx.NodeProto) -> tuple[float | None, float | None] | None:
+    """Real bounds of a Relu or Clip with constant bounds; None for anything else."""
+    if node.op_type == "Relu":
+        return 0.0, None
+    if node.op_type != "Clip":
+        return None
+    limits: list[float | None] = []
+    for at in (1, 2):
+        name = node.input[at] if len(node.input) > at else ""
+        if not name:
+            limits.append(None)
+            continue
+        value = ctx.source.constant(name)
+        if value is None or value.size != 1 or np.isnan(value).any():
+            return None
+        limits.append(float(value.reshape(-1)[0]))
+    return limits[0], limits[1]

@@ -1,0 +1,130 @@
+"""Convolution, transposed convolution, Gemm, MatMul on stored codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from accel.builtin.reference import exact, requantize, schemes
+from accel.builtin.reference.context import Context, handles
+from accel.builtin.reference.graph import attributes, raw_attributes
+from accel.builtin.reference.ops.fusion import Clamp, following_clamp
+from accel.builtin.reference.schemes import F32
+
+
+@handles("Conv", "ConvTranspose")
+def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
+    numerics = ctx.at(node)
+    assert numerics.activation is not None and numerics.weight is not None
+    weight = ctx.source.constant(node.input[1])
+    bias = ctx.source.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if weight is None or (bias is None and len(node.input) > 2 and node.input[2]):
+        return False
+    attrs = raw_attributes(node)
+    axis = 0 if node.op_type == "Conv" else 1
+    x = ctx.codes(node.input[0], numerics.activation)
+    result = following(ctx, node)
+    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid)
+    codes = schemes.quantize(weight, on, axis)
+    scale = on.scale
+    if axis == 1 and scale.ndim:
+        scale = np.tile(scale, attrs.get("group", 1))
+    step = np.asarray(x.grid.scale * scale)
+
+    def multiply(bias_codes: F32 | None, hint: str) -> str:
+        return exact.convolve(ctx, node.op_type, x, codes, bias_codes, attrs, hint)
+
+    finish(ctx, node, result, requantize.Product(multiply, step, bias, weight.ndim, 1))
+    return True
+
+
+@handles("Gemm")
+def gemm(ctx: Context, node: onnx.NodeProto) -> bool:
+    numerics = ctx.at(node)
+    assert numerics.activation is not None and numerics.weight is not None
+    attrs = attributes(node)
+    weight = ctx.source.constant(node.input[1])
+    bias = ctx.source.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if weight is None or attrs.get("transA", 0) or (bias is None and len(node.input) > 2 and node.input[2]):
+        return False
+    weight = np.ascontiguousarray(weight.T if attrs.get("transB", 0) else weight)
+    if bias is not None:
+        if bias.ndim > 1 and bias.size not in (1, bias.shape[-1]):
+            return False
+        bias = np.broadcast_to(bias.reshape(-1), weight.shape[1:]) * np.float32(attrs.get("beta", 1.0))
+    _constant_matmul(ctx, node, weight, bias, rank=2, alpha=float(attrs.get("alpha", 1.0)))
+    return True
+
+
+@handles("MatMul")
+def matmul(ctx: Context, node: onnx.NodeProto) -> bool:
+    numerics = ctx.at(node)
+    assert numerics.activation is not None and numerics.weight is not None
+    weight = ctx.source.constant(node.input[1])
+    left = ctx.source.shape(node.input[0])
+    if weight is not None and weight.ndim == 2 and left is not None and len(left) >= 2:
+        _constant_matmul(ctx, node, weight, None, rank=len(left))
+        return True
+    right = ctx.source.shape(node.input[1])
+    inner = (left[-1] if left else None) or (right[-2] if right and len(right) > 1 else None)
+    a = ctx.codes(node.input[0], numerics.activation)
+    b = ctx.codes(node.input[1], numerics.activation)
+    most = float(exact.largest(a) * exact.largest(b))
+    bound = inner * most if inner else float("inf")
+
+    def multiply(_bias: F32 | None, hint: str) -> str:
+        return exact.matmul(ctx, a.tensor, b.tensor, bound, hint)
+
+    step = np.asarray(a.grid.scale * b.grid.scale)
+    finish(ctx, node, following(ctx, node), requantize.Product(multiply, step, None, 0, 0))
+    return True
+
+
+def _constant_matmul(
+    ctx: Context, node: onnx.NodeProto, weight: F32, bias: F32 | None, *, rank: int, alpha: float = 1.0
+) -> None:
+    numerics = ctx.at(node)
+    assert numerics.activation is not None and numerics.weight is not None
+    x = ctx.codes(node.input[0], numerics.activation)
+    result = following(ctx, node)
+    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid)
+    codes = schemes.quantize(weight, on, 1)
+    bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
+
+    def multiply(bias_codes: F32 | None, hint: str) -> str:
+        acc = exact.matmul(ctx, x.tensor, ctx.w.const(codes, hint=f"{hint}/weight"), bound, hint)
+        if bias_codes is None:
+            return acc
+        return ctx.w.op("Add", [acc, ctx.w.const(bias_codes, hint=f"{hint}/bias")], f"{hint}/biased")
+
+    step = np.asarray(x.grid.scale * on.scale * alpha)
+    finish(ctx, node, result, requantize.Product(multiply, step, bias, rank, rank - 1))
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a node's result goes: a following clamp folded in, and the grid its codes lie on."""
+
+    clamp: Clamp
+    grid: schemes.Grid
+
+
+def following(ctx: Context, node: onnx.NodeProto) -> Result:
+    """Find (and take over) the activation after the node, and the grid of what it writes."""
+    numerics = ctx.at(node)
+    assert numerics.activation is not None
+    clamp = following_clamp(ctx, node)
+    return Result(clamp, ctx.grid(clamp.output, numerics.activation))
+
+
+def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requantize.Product) -> None:
+    """From accumulator to stored codes, by the target's way of requantising."""
+    numerics = ctx.at(node)
+    clamp, grid = result.clamp, result.grid
+    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
+    way = requantize.WAYS[numerics.requantize]
+    tensor = way(ctx.w, product, kept, grid, numerics, f"{clamp.output}/codes")
+    ctx.store(clamp.output, tensor, grid)
+    ctx.report(node, numerics.precision)
