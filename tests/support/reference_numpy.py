@@ -9,7 +9,7 @@ def conv(x, w, *, stride=1, pad=0, group=1, dilation=1):
     """Convolution of int64 codes: x (n, c, h, w), w (o, c/group, kh, kw)."""
     x = np.pad(np.asarray(x, np.int64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     w = np.asarray(w, np.int64)
-    n, c, height, width = x.shape
+    n, _, height, width = x.shape
     o, per, kh, kw = w.shape
     oh = (height - (kh - 1) * dilation - 1) // stride + 1
     ow = (width - (kw - 1) * dilation - 1) // stride + 1

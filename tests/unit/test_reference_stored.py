@@ -17,6 +17,7 @@ from support import reference_numpy
 from support.networks import every_tensor, network, residual_net, seen_ranges
 
 INT8 = stored_int(8)
+RULES = ("max_code", "full_range", "power_of_two", "position_scale", "affine", "position_scale_offset")
 
 
 def codes_of(runner, feeds, name):
@@ -34,7 +35,7 @@ def stored(rule="max_code", symmetric=True, rounding="half_even", weights="chann
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    rule=st.sampled_from(["max_code", "full_range", "power_of_two", "position_scale", "affine", "position_scale_offset"]),
+    rule=st.sampled_from(RULES),
     rounding=st.sampled_from(["half_even", "half_up", "half_away"]),
     weights=st.sampled_from(["tensor", "channel"]),
     group=st.sampled_from([1, 4]),
