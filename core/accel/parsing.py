@@ -132,6 +132,7 @@ def _keep(cache: Cache, kind: str, key: str, model: Model) -> None:
         "sources": [str(s) for s in model.sources],
         "source_digests": _digests(model.sources),
         "passes": model.passes,
+        "notes": model.notes,
     }
     with workspace_beside(cache.root / "model") as work:
         (work / _GRAPH).write_bytes(model.proto.SerializeToString(deterministic=True))
@@ -153,6 +154,7 @@ def _load(folder: Path) -> tuple[Model, list[str]] | None:
             outputs=tuple(msgspec.convert(facts["outputs"], list[TensorSpec])),
             sources=tuple(Path(s) for s in facts["sources"]),
             passes=tuple(facts["passes"]),
+            notes=tuple(facts["notes"]),
         )
         return model, facts["source_digests"]
     except (OSError, KeyError, TypeError, msgspec.MsgspecError):

@@ -21,18 +21,29 @@ class Pass:
 
     Attributes:
         name: What ``--pass NAME=off`` and the manifest call it.
-        summary: One line, with the bound on what it changes.
+        summary: One line.
         function: ``module:function``, a ``Model -> Model``.
         default: On unless switched off.
+        bound: Largest change of any output it may cause, relative to that output's largest magnitude; 0 is exact.
     """
 
     name: str
     summary: str
     function: str
     default: bool = True
+    bound: float = 0.0
 
 
-PASSES: tuple[Pass, ...] = ()
+_FOLD = "accel.builtin.prepare.fold"
+PASSES: tuple[Pass, ...] = (
+    Pass("fold_constants", "Compute what does not depend on the input.", f"{_FOLD}:fold_constants"),
+    Pass(
+        "fold_batch_norm",
+        "Put batch norms and other scales and shifts of channels into the weights before them.",
+        f"{_FOLD}:fold_batch_norm",
+        bound=1e-4,
+    ),
+)
 """In the order they run."""
 
 
@@ -59,8 +70,8 @@ def pending(model: Model, switches: Mapping[str, bool]) -> list[Pass]:
     return [p for p in PASSES if switches.get(p.name, p.default) and p.name not in model.passes]
 
 
-def prepare(model: Model, switches: Mapping[str, bool]) -> Model:
-    """Apply the pending passes.
+def run_passes(model: Model, switches: Mapping[str, bool] | None = None) -> Model:
+    """Apply the pending passes; ``model.passes`` names them afterwards.
 
     Args:
         model: Parsed; passes in ``model.passes`` are not repeated.
@@ -68,6 +79,7 @@ def prepare(model: Model, switches: Mapping[str, bool]) -> Model:
     """
     from accel.progress import step
 
+    switches = switches or {}
     check_names(switches)
     wanted = pending(model, switches)
     if not wanted:
@@ -80,3 +92,6 @@ def prepare(model: Model, switches: Mapping[str, bool]) -> Model:
                 model = replace(model, passes=(*model.passes, one.name))
             progress.advance(note=one.name)
     return model
+
+
+prepare = run_passes

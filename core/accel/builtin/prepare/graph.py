@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -53,9 +53,9 @@ def constant_value(node: onnx.NodeProto) -> np.ndarray | None:
     return None
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, object]:
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Attributes as Python values by name; strings are text."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for attribute in node.attribute:
         value = helper.get_attribute_value(attribute)
         found[attribute.name] = value.decode() if isinstance(value, bytes) else value
