@@ -49,12 +49,15 @@ class CalibrateOptions:
         batch: Samples an inference; thresholds do not depend on it.
         resume: File that holds (and receives) partial statistics, or None.
         per_channel: Also keep ranges per channel of every activation.
+        values: Values of a tensor and sample that enter its histogram, evenly spread over it (its
+            smallest and largest value always count); 0 means all of them, at several times the cost.
     """
 
     samples: int = 0
     batch: int = 1
     resume: Path | None = None
     per_channel: bool = True
+    values: int = 16384
 
 
 @dataclass(frozen=True)

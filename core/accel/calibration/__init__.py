@@ -37,11 +37,15 @@ class TensorStatistics:
         high: Largest finite value seen.
         count: Finite values seen.
         nonfinite: NaN and infinities seen (they are counted, never binned).
-        exponent: Bin width is ``2.0 ** exponent``.
-        negative: int64 counts of ``[-(k+1)*w, -k*w)`` by k, the tail cut off.
-        positive: int64 counts of ``[k*w, (k+1)*w)`` by k, the tail cut off.
-        channel_low: float32 smallest value by channel (axis 1), or None.
-        channel_high: float32 largest value by channel (axis 1), or None.
+        exponent: Bin width is ``w = 2.0 ** exponent``; it follows from the largest magnitude alone, which
+            lies in bin 2048..4095 (a tensor of zeros has the narrowest width there is).
+        negative: int64 counts by k of values below zero with ``floor(|x| / w) == k``, the tail cut off.
+        positive: int64 counts by k of the other values (-0.0 too) with ``floor(x / w) == k``, the tail cut off.
+            Both together count fewer than ``count`` where ``Calibration.values`` bounds what is binned.
+        channel_low: float32 smallest value by channel (axis 1; +inf where a channel had no finite value), or
+            None: no such axis, a varying number of channels, not asked for, or the tensor only
+            reorders another one.
+        channel_high: float32 largest value by channel, likewise (-inf).
     """
 
     name: str
@@ -64,16 +68,30 @@ class Calibration:
         model_digest: ``Model.digest`` of the graph that was measured.
         data_digest: ``Dataset.digest`` of the samples.
         samples: How many were read.
-        tensors: Statistics by tensor name, in graph order.
+        tensors: Statistics by tensor name, in graph order: every floating-point tensor that is computed
+            from the inputs, without those that only feed a Relu or Clip that compilers fuse.
+        values: At most this many values of a tensor and sample entered the histogram, evenly spread; 0 means
+            all. Extremes are always over all values.
     """
 
     model_digest: str
     data_digest: str
     samples: int
     tensors: Mapping[str, TensorStatistics]
+    values: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything in it."""
+        from accel.calibration.storage import pack
+
+        return pack(self)[1]
 
     def ranges(self, method: str, *, bits: int = 8, symmetric: bool = True) -> dict[str, Range]:
-        """Range by tensor name, by one of ``METHODS``.
+        """Range by tensor name, by one of ``METHODS`` (``percentile:99.9`` names another percentage).
+
+        Ranges lie within what was seen; ``Range.threshold`` is the symmetric threshold. A tensor of
+        zeros has the range (0, 0).
 
         Raises:
             AccelError: ``usage.method`` for an unknown method.
