@@ -41,15 +41,19 @@ def stored(rule="max_code", symmetric=True, rounding="half_even", weights="chann
     group=st.sampled_from([1, 4]),
     stride=st.sampled_from([1, 2]),
     relu=st.booleans(),
-    extreme=st.booleans(),
+    extreme=st.sampled_from(["", "saturated", "faint"]),
+    channels=st.sampled_from([4, 8, 24, 32]),
 )
-def test_convolution_is_bit_exact(seed, rule, rounding, weights, group, stride, relu, extreme):
+def test_convolution_is_bit_exact(seed, rule, rounding, weights, group, stride, relu, extreme, channels):
     rng = np.random.default_rng(seed)
-    x = rng.normal(0, 1, (2, 8, 7, 6)).astype(np.float32)
-    w = rng.normal(0, 1, (8, 8 // group, 3, 3)).astype(np.float32)
-    b = rng.normal(0, 3, 8).astype(np.float32)
-    if extreme:
+    x = rng.normal(0, 1, (2, channels, 7, 6)).astype(np.float32)
+    w = rng.normal(0, 1, (channels, channels // group, 3, 3)).astype(np.float32)
+    b = rng.normal(0, 3, channels).astype(np.float32)
+    if extreme == "saturated":
         x, w = np.sign(x), np.sign(w)
+    elif extreme == "faint":  # a channel whose bias is beyond 2^24 accumulator steps
+        w[0] *= 1e-5
+        b[0] = 5.0
     nodes = [("Conv", ["x", "w", "b"], ["c"], {"pads": [1] * 4, "strides": [stride] * 2, "group": group})]
     nodes.append(("Relu" if relu else "Identity", ["c"], ["y"], {}))
     model = network(nodes, {"x": x.shape}, {"y": None}, {"w": w, "b": b})
@@ -65,10 +69,10 @@ def test_convolution_is_bit_exact(seed, rule, rounding, weights, group, stride, 
     gy = schemes.activation_grid(numerics.activation, ranges["y" if relu else "c"])
     gw = schemes.weight_grid(numerics.weight, w, 0 if weights == "channel" else None)
     scale = gx.scale * gw.scale
-    bias = np.rint(b.astype(np.float64) / scale)
+    bias = np.rint(b.astype(np.float64) / scale).astype(np.float32)
     acc = reference_numpy.conv(schemes.quantize(x, gx), schemes.quantize(w, gw, 0), stride=stride, pad=1, group=group)
     acc = acc + bias.astype(np.int64).reshape(1, -1, 1, 1)
-    ratio = np.broadcast_to((scale * gy.inverse).astype(np.float32), (8,)).reshape(1, -1, 1, 1)
+    ratio = np.broadcast_to((scale * gy.inverse).astype(np.float32), (channels,)).reshape(1, -1, 1, 1)
     want = reference_numpy.requantize(acc, ratio, max(gy.low, 0) if relu else gy.low, gy.high, rounding, gy.zero)
     np.testing.assert_array_equal(got, want)
 
@@ -176,6 +180,18 @@ def test_single_nodes_in_other_precisions():
     with pytest.raises(AccelError) as caught:
         quantize(model, INT8, ranges, node_numerics={"conv_44": float_numerics("fp16")})
     assert caught.value.code == "usage.node" and "conv_4" in caught.value.hints[0]
+
+
+def test_bias_of_a_channel_without_weight_survives():
+    w = np.zeros((2, 3, 1, 1), np.float32)
+    w[0], w[1] = 1e-12, 1.0
+    model = network(
+        [("Conv", ["x", "w", "b"], ["y"], {})], {"x": (1, 3, 4, 4)}, {"y": None}, {"w": w, "b": np.float32([2, 0])}
+    )
+    made = quantize(model, INT8, {"x": Range(-1, 1), "y": Range(-3, 3)})
+    with ReferenceRunner(made.proto, made.tensors) as runner:
+        got = runner.run({"x": np.ones((1, 3, 4, 4), np.float32)})["y"]
+    np.testing.assert_allclose(got[0, :, 0, 0], [2.0, 3.0], atol=0.03)
 
 
 def test_missing_range_names_the_tensor():

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from accel.artifact import NodeNumerics
-from accel.builtin.reference import requantize, schemes
+from accel.builtin.reference import elementwise, schemes
 from accel.builtin.reference.graph import Source, Writer
 from accel.builtin.reference.schemes import Grid
 from accel.calibration import Range
@@ -81,6 +81,14 @@ class Context:
         tensor = self._floats.get((name, "fp32"))
         return (tensor, None) if tensor else None
 
+    def planes(self, *names: str) -> int:
+        """Channels of 4-D tensors of one and the same shape; 0 when they are anything else."""
+        shapes = {self.source.shape(name) for name in names}
+        shape = shapes.pop()
+        if shapes or shape is None or len(shape) != 4 or any(self.source.constant(n) is not None for n in names):
+            return 0
+        return shape[1] or 0
+
     # --- demands -----------------------------------------------------------------------------------------------
 
     def codes(self, name: str, scheme: QuantScheme) -> Codes:
@@ -102,8 +110,8 @@ class Context:
 
     def quantize(self, tensor: str, grid: Grid, hint: str) -> Codes:
         """Emit ``clip(round(x * inverse + zero) - zero)``."""
-        kept = requantize.bounds_of(grid)
-        return Codes(requantize.by_float(self.w, tensor, grid.inverse, kept, grid, hint), grid)
+        kept = elementwise.bounds_of(grid)
+        return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, grid, hint), grid)
 
     def quantize_once(self, name: str, tensor: str, grid: Grid) -> Codes:
         """Codes of a floating tensor for the ``inputs`` dataflow; the tensor itself stays floating."""
@@ -132,7 +140,7 @@ class Context:
         if held.grid.same(grid):
             return held.tensor
         ratio = np.asarray(held.grid.scale * grid.inverse, np.float32)
-        return requantize.by_float(self.w, held.tensor, ratio, requantize.bounds_of(grid), grid, hint)
+        return elementwise.by_float(self.w, held.tensor, ratio, elementwise.bounds_of(grid), grid, hint)
 
     def grid(self, name: str, scheme: QuantScheme) -> Grid:
         """The grid of activation ``name``.

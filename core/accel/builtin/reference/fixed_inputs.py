@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from accel.builtin.reference import exact, requantize, schemes
+from accel.builtin.reference import elementwise, exact, schemes
 from accel.builtin.reference.context import Codes, Context, round_float
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.schemes import F32
@@ -28,7 +28,7 @@ def _convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     if axis == 1 and inverse.ndim:
         inverse = np.tile(inverse, attrs.get("group", 1))
     acc = exact.convolve(ctx, node.op_type, x, codes, None, attrs, node.output[0])
-    steps = requantize.channels(x.grid.inverse * inverse, weight.ndim, 1)
+    steps = elementwise.along(x.grid.inverse * inverse, weight.ndim, 1)
     bias = node.input[2] if len(node.input) > 2 else ""
     _finish(ctx, node, acc, steps, bias, (1, -1) + (1,) * (weight.ndim - 2))
     return True
@@ -68,7 +68,7 @@ def _constant(ctx: Context, node: onnx.NodeProto, weight: F32, rank: int, bias: 
     codes = schemes.quantize(weight, on, 1)
     bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
     acc = exact.matmul(ctx, x.tensor, ctx.w.const(codes, hint=f"{node.output[0]}/weight"), bound, node.output[0])
-    _finish(ctx, node, acc, requantize.channels(x.grid.inverse * on.inverse, rank, rank - 1), bias, ())
+    _finish(ctx, node, acc, elementwise.along(x.grid.inverse * on.inverse, rank, rank - 1), bias, ())
 
 
 HANDLERS: dict[str, Callable[[Context, onnx.NodeProto], bool]] = {

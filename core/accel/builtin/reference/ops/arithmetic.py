@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from accel.builtin.reference import requantize
+from accel.builtin.reference import elementwise
 from accel.builtin.reference.context import Context, handles
 from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
 
@@ -19,16 +19,15 @@ def add(ctx: Context, node: onnx.NodeProto) -> bool:
     clamp = following_clamp(ctx, node)
     grid = ctx.grid(clamp.output, numerics.activation)
     hint = f"{clamp.output}/codes"
+    planes = ctx.planes(*node.input, node.output[0])
     total = ""
     for at, term in enumerate(terms):
         ratio = np.asarray(term.grid.scale * grid.inverse, np.float32)
-        scaled = term.tensor
-        if ratio != 1:
-            scaled = ctx.w.op("Mul", [term.tensor, ctx.w.const(ratio)], f"{hint}/{at}")
+        scaled = elementwise.scale(ctx.w, term.tensor, ratio, f"{hint}/{at}", planes=planes)
         op_type = "Sub" if node.op_type == "Sub" else "Add"
         total = ctx.w.op(op_type, [total, scaled], f"{hint}/sum") if total else scaled
-    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
-    ctx.store(clamp.output, requantize.round_and_clip(ctx.w, total, kept, grid.rounding, hint, grid.zero), grid)
+    kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
+    ctx.store(clamp.output, elementwise.round_and_clip(ctx.w, total, kept, grid, hint, planes=planes), grid)
     ctx.report(node, numerics.precision)
     return True
 
@@ -44,8 +43,8 @@ def multiply(ctx: Context, node: onnx.NodeProto) -> bool:
     hint = f"{clamp.output}/codes"
     product = ctx.w.op("Mul", [a.tensor, b.tensor], f"{hint}/product")
     ratio = np.asarray(a.grid.scale * b.grid.scale * grid.inverse, np.float32)
-    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
-    ctx.store(clamp.output, requantize.by_float(ctx.w, product, ratio, kept, grid, hint), grid)
+    kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
+    ctx.store(clamp.output, elementwise.by_float(ctx.w, product, ratio, kept, grid, hint), grid)
     ctx.report(node, numerics.precision)
     return True
 
@@ -61,8 +60,8 @@ def clamp(ctx: Context, node: onnx.NodeProto) -> bool:
     x = ctx.codes(node.input[0], numerics.activation)
     grid = ctx.grid(node.output[0], numerics.activation)
     hint = f"{node.output[0]}/codes"
-    kept = requantize.bounds_of(grid, *limits)
+    kept = elementwise.bounds_of(grid, *limits)
     ratio = np.asarray(x.grid.scale * grid.inverse, np.float32)
-    ctx.store(node.output[0], requantize.by_float(ctx.w, x.tensor, ratio, kept, grid, hint), grid)
+    ctx.store(node.output[0], elementwise.by_float(ctx.w, x.tensor, ratio, kept, grid, hint), grid)
     ctx.report(node, numerics.precision)
     return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from accel.builtin.reference import exact, requantize, schemes
+from accel.builtin.reference import elementwise, exact, requantize, schemes
 from accel.builtin.reference.context import Context, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.ops.fusion import Clamp, following_clamp
@@ -26,7 +26,7 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     axis = 0 if node.op_type == "Conv" else 1
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid)
+    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid, bias)
     codes = schemes.quantize(weight, on, axis)
     scale = on.scale
     if axis == 1 and scale.ndim:
@@ -36,7 +36,9 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     def multiply(bias_codes: F32 | None, hint: str) -> str:
         return exact.convolve(ctx, node.op_type, x, codes, bias_codes, attrs, hint)
 
-    finish(ctx, node, result, requantize.Product(multiply, step, bias, weight.ndim, 1))
+    outputs = weight.shape[axis] * (attrs.get("group", 1) if axis == 1 else 1)
+    planes = outputs if weight.ndim == 4 else 0
+    finish(ctx, node, result, requantize.Product(multiply, step, bias, weight.ndim, 1, planes))
     return True
 
 
@@ -89,7 +91,7 @@ def _constant_matmul(
     assert numerics.activation is not None and numerics.weight is not None
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid)
+    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid, bias)
     codes = schemes.quantize(weight, on, 1)
     bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
 
@@ -123,7 +125,7 @@ def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requanti
     """From accumulator to stored codes, by the target's way of requantising."""
     numerics = ctx.at(node)
     clamp, grid = result.clamp, result.grid
-    kept = requantize.bounds_of(grid, clamp.low, clamp.high)
+    kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
     way = requantize.WAYS[numerics.requantize]
     tensor = way(ctx.w, product, kept, grid, numerics, f"{clamp.output}/codes")
     ctx.store(clamp.output, tensor, grid)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from accel.builtin.reference import exact, requantize
+from accel.builtin.reference import elementwise, exact
 from accel.builtin.reference.context import EXACT, Codes, Context, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.ops.shape import pass_on
@@ -93,7 +93,7 @@ def _average(ctx: Context, node: onnx.NodeProto, x: Codes, total: str, reciproca
     grid = ctx.grid(node.output[0], numerics.activation)
     hint = f"{node.output[0]}/codes"
     ratio = np.asarray(x.grid.scale * grid.inverse * reciprocal, np.float32)
-    ctx.store(node.output[0], requantize.by_float(ctx.w, total, ratio, requantize.bounds_of(grid), grid, hint), grid)
+    ctx.store(node.output[0], elementwise.by_float(ctx.w, total, ratio, elementwise.bounds_of(grid), grid, hint), grid)
     ctx.report(node, numerics.precision)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from accel.builtin.reference import requantize, schemes
+from accel.builtin.reference import elementwise, schemes
 from accel.builtin.reference.context import Codes, Context, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 
@@ -82,7 +82,7 @@ def resize(ctx: Context, node: onnx.NodeProto) -> bool:
     grid = ctx.grid(node.output[0], numerics.activation)
     mixed = ctx.w.op(node.op_type, [x.tensor, *node.input[1:]], f"{hint}/mixed", **raw_attributes(node))
     ratio = np.asarray(x.grid.scale * grid.inverse, np.float32)
-    ctx.store(node.output[0], requantize.by_float(ctx.w, mixed, ratio, requantize.bounds_of(grid), grid, hint), grid)
+    ctx.store(node.output[0], elementwise.by_float(ctx.w, mixed, ratio, elementwise.bounds_of(grid), grid, hint), grid)
     ctx.report(node, numerics.precision)
     return True
 
