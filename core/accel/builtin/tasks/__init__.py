@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from accel.task import Task
 
 # Module and class by task name: imported when asked for.
-_TASKS = {"classification": ("classification", "Classification")}
+_TASKS = {
+    "classification": ("classification", "Classification"),
+    "segmentation": ("segmentation", "Segmentation"),
+    "ssd": ("ssd", "make"),
+}
 NAMES = tuple(_TASKS)
 
 

@@ -62,3 +62,16 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     except (OSError, ValueError, KeyError) as error:
         temporary.unlink(missing_ok=True)
         raise AccelError(f"cannot write the picture {path}", code="output.unwritable", cause=str(error)) from error
+
+
+def write_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    """Names with a patch of their colour, in the upper left corner."""
+    canvas = ImageDraw.Draw(picture, "RGBA")
+    font, top = font_for(picture), 4
+    for text, color in entries:
+        box = canvas.textbbox((0, 0), text, font=font)
+        height = int(box[3] - box[1]) + 6
+        canvas.rectangle((2, top, height + 10 + box[2], top + height), fill=(0, 0, 0, 160))
+        canvas.rectangle((4, top + 2, 2 + height, top + height - 2), fill=(*color[:3], 255))
+        canvas.text((height + 6, top + 3 - box[1]), text, font=font, fill=(255, 255, 255, 255))
+        top += height

@@ -1,0 +1,1 @@
+"""Figures of tasks: COCO and VOC average precision, confusion of classes."""
