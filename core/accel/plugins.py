@@ -13,7 +13,6 @@ Entry-point groups:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,14 +20,14 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
 from accel.errors import AccelError
-from accel.hookspecs import PROJECT, AccelSpec
-from accel.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pluggy
+
+    from accel.target import Target
 
 TARGETS = "accel.targets"
 PLUGINS = "accel.plugins"
@@ -124,6 +123,8 @@ class Registry:
                 break
         else:
             raise self._unknown(wanted)
+        from accel.target import Target
+
         target = self._load(TARGETS, entry.origin)
         if not isinstance(target, Target):
             raise self._broken(entry.origin, f"{entry.origin.value} is a {type(target).__name__}, not a Target")
@@ -154,7 +155,10 @@ class Registry:
 
     @cached_property
     def _manager(self) -> pluggy.PluginManager:
+        import pluggy
+
         from accel.builtin import PLUGINS as EMBEDDED
+        from accel.hookspecs import PROJECT, AccelSpec
 
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(AccelSpec)
@@ -169,6 +173,8 @@ class Registry:
         return manager
 
     def _register(self, group: str, name: str, origin: Origin) -> None:
+        import pluggy
+
         plugin = self._load(group, origin)
         if isinstance(plugin, type):
             plugin = plugin()
@@ -220,6 +226,8 @@ class Registry:
                 cause=clash.reason,
                 hints=[clash.hint],
             )
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hints = [f"Did you mean {', '.join(near)}?"] if near else []
         hints.append("`accel targets` lists what is installed; each vendor is a package: pip install accel-sophon")
