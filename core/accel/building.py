@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
@@ -43,6 +44,21 @@ class Job:
     @property
     def numerics(self) -> Numerics:
         return self.target.numerics_for(self.options.precision)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What one job gave, and what it cost.
+
+    Attributes:
+        artifact: In its place.
+        seconds: Wall time of the build stage, without parse and calibrate.
+        cached: It was found, not built.
+    """
+
+    artifact: Artifact
+    seconds: float
+    cached: bool
 
 
 def name_output(job: Job, model: Model) -> Job:
@@ -99,8 +115,9 @@ def calibration_missing(job: Job) -> AccelError:
     )
 
 
-def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache | None) -> Artifact:
+def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache | None) -> Built:
     """Build the prepared ``model``, or copy the same build out of the cache; publish it as ``job.output``."""
+    started = time.monotonic()
     numerics = job.numerics  # unsupported precisions fail first
     for precision in job.options.node_precisions.values():
         job.target.numerics_for(precision)
@@ -128,7 +145,8 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
         held = store.get("build", key)
         if held is not None:
             message(f"{job.target.name}: unchanged, from the cache")
-            return publish(lambda work: _from_cache(held, work), job.output)
+            found = publish(lambda work: _from_cache(held, work), job.output)
+            return Built(found, time.monotonic() - started, cached=True)
 
         def work(workspace: Path) -> Artifact:
             made: Artifact | None = hooks(job.target).accel_build(
@@ -144,27 +162,33 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
             store.put("build", key, made.path, label)
             return made
 
-        return publish(work, job.output)
+        fresh = publish(work, job.output)
+        return Built(fresh, time.monotonic() - started, cached=False)
 
 
 def build_side_by_side(
     work: Sequence[tuple[Model, Job, Calibration | None]],
     cache: Cache | None,
     guard: Callable[[], AbstractContextManager[None]],
-) -> list[Artifact]:
+) -> list[Built]:
     """Build all, as many at a time as there are cores; the first failure is raised after the others ended."""
     import os
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
-    def one(item: tuple[Model, Job, Calibration | None]) -> Artifact:
+    def one(item: tuple[Model, Job, Calibration | None]) -> Built:
         with guard():
             return build(*item, cache)
 
     if len(work) == 1:
         return [one(work[0])]
     # Threads: a vendor's compiler is a process of its own, and the reference's time is spent in NumPy and ORT.
-    with ThreadPoolExecutor(max_workers=min(len(work), os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(max_workers=min(len(work), os.cpu_count() or 1))
+    try:
         futures = [pool.submit(contextvars.copy_context().run, one, item) for item in work]
+        wait(futures)
+    finally:
+        # After Ctrl-C the running builds are not waited for: the command line kills and cleans up.
+        pool.shutdown(wait=False, cancel_futures=True)
     failed: list[tuple[Job, AccelError]] = []
     for (_, job, _), future in zip(work, futures, strict=True):
         error = future.exception()
@@ -175,7 +199,7 @@ def build_side_by_side(
     if failed:
         job, error = failed[0]
         others = [f"{j.target.name} failed too: {e.summary}" for j, e in failed[1:]]
-        done = [f"{f.result().path} is built." for f in futures if f.exception() is None]
+        done = [f"{f.result().artifact.path} is built." for f in futures if f.exception() is None]
         error.summary = error.summary if job.target.name in error.summary else f"{job.target.name}: {error.summary}"
         error.hints = (*error.hints, *others, *done)
         raise error
@@ -213,7 +237,7 @@ def _complete(
         known[origin.package] = origin.version
     if environment is not None and manifest.backend == "vendor":
         known[f"toolchain {environment.toolchain}"] = environment.version
-    notes = list(manifest.notes)
+    notes = [*model.notes, *manifest.notes]
     if job.options.backend == "auto" and job.target.toolchain:
         took = _backend_note(manifest, job, toolchain)
         notes.append(took)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accel.artifact import Artifact
 from accel.errors import AccelError, ErrorHint, stage
@@ -15,7 +15,7 @@ from accel.progress import step
 from accel.target import Target
 
 if TYPE_CHECKING:
-    from accel.building import Job
+    from accel.building import Built, Job
     from accel.cache import Cache
     from accel.calibration import Calibration
     from accel.dataset import Dataset
@@ -38,7 +38,7 @@ def parse(source: str | Path, options: ParseOptions | None = None, *, cache: Cac
         return parsing.parse(Path(source), options or ParseOptions(), cache)
 
 
-def prepare(model: Model, passes: Mapping[str, bool] | None = None) -> Model:
+def prepare(model: Model, passes: Mapping[str, bool] | None = None, *, cache: Cache | None = None) -> Model:
     """Run the preparation passes between parse and calibrate; those already applied are not repeated.
 
     Raises:
@@ -47,7 +47,7 @@ def prepare(model: Model, passes: Mapping[str, bool] | None = None) -> Model:
     from accel import parsing
 
     with stage("prepare"):
-        return parsing.prepare(model, passes or {})
+        return parsing.prepare(model, passes or {}, cache)
 
 
 def calibrate(
@@ -69,12 +69,23 @@ def calibrate(
         passes: Preparation passes switched on or off, as for :func:`build`.
         cache: Where a calibration of the same model and data is found again; None: nowhere.
     """
+    return measure(prepare(model, passes, cache=cache), dataset, options, target=target, cache=cache)
+
+
+def measure(
+    prepared: Model,
+    dataset: Dataset,
+    options: CalibrateOptions | None = None,
+    *,
+    target: str | Target | None = None,
+    cache: Cache | None = None,
+) -> Calibration:
+    """:func:`calibrate` for a model that :func:`prepare` gave: no further pass is applied."""
     from accel import calibrating
 
     resolved = resolve(target) if target is not None else None
-    model = prepare(model, passes)
     with stage("calibrate", hints=_hints):
-        return calibrating.calibrate(model, dataset, options or CalibrateOptions(), resolved, cache)
+        return calibrating.calibrate(prepared, dataset, options or CalibrateOptions(), resolved, cache)
 
 
 def build(
@@ -104,9 +115,9 @@ def build(
     from accel import building
 
     job = building.Job(resolve(target), options or BuildOptions(), Path(output))
-    model = prepare(model, job.options.passes)
+    model = prepare(model, job.options.passes, cache=cache)
     with stage("build", hints=_hints):
-        return building.build(model, job, calibration, cache)
+        return building.build(model, job, calibration, cache).artifact
 
 
 def open_artifact(path: str | Path) -> Artifact:
@@ -135,10 +146,9 @@ def run(artifact: Artifact | str | Path, options: RunOptions | None = None) -> R
 def run_float(model: Model, options: RunOptions | None = None) -> Runner:
     """Open a model in float: what artifacts are compared with."""
     with stage("run"):
-        from importlib import import_module
+        from accel.builtin.evaluate.float_runner import FloatRunner
 
-        runner: Runner = import_module("accel.builtin.reference").float_runner(model, options or RunOptions())
-        return runner
+        return FloatRunner(model, threads=(options or RunOptions()).threads)
 
 
 def evaluate(
@@ -161,11 +171,9 @@ def evaluate(
     with stage("evaluate", hints=_hints):
         asked = options or EvaluateOptions()
         if against is not None:
-            from importlib import import_module
+            from accel.builtin.evaluate.evaluator import evaluate as embedded
 
-            embedded = import_module("accel.builtin.evaluate").evaluate
-            compared: Report = embedded(runner, dataset, task, asked, against=against)
-            return compared
+            return embedded(runner, dataset, task, asked, reference=against)
         report: Report | None = hooks().accel_evaluate(runner=runner, dataset=dataset, task=task, options=asked)
         if report is None:
             raise AccelError("nobody evaluates this runner", code="unsupported.evaluate")
@@ -212,7 +220,23 @@ def build_all(
     calibrate_options: CalibrateOptions | None = None,
     cache: Cache | None = None,
 ) -> list[Artifact]:
+    """:func:`build_jobs`, the artifacts alone."""
+    return [b.artifact for b in build_jobs(model, jobs, dataset, calibration, calibrate_options, cache)]
+
+
+def build_jobs(
+    model: Model,
+    jobs: Sequence[Job],
+    dataset: Dataset | None = None,
+    calibration: Calibration | None = None,
+    calibrate_options: CalibrateOptions | None = None,
+    cache: Cache | None = None,
+    *,
+    calibrate_cache: Cache | None = None,
+) -> list[Built]:
     """Prepare and calibrate once, then build every job; the order is kept.
+
+    ``calibrate_cache`` is where the calibration is looked up; None: in ``cache`` too.
 
     Raises:
         AccelError: ``usage.calibration`` when a job needs calibration and there is neither data nor a file.
@@ -221,7 +245,7 @@ def build_all(
 
     if not jobs:
         raise AccelError("no target was named", code="usage.target", hints=["Name one: --target bm1684"])
-    prepared = {id(job): prepare(model, job.options.passes) for job in jobs}
+    prepared = {id(job): prepare(model, job.options.passes, cache=cache) for job in jobs}
     measured: dict[str, Calibration] = {}
     for job in jobs:
         network = prepared[id(job)]
@@ -229,7 +253,9 @@ def build_all(
             if calibration is not None:
                 measured[network.digest] = calibration
             elif dataset is not None:
-                measured[network.digest] = calibrate(network, dataset, calibrate_options, cache=cache)
+                measured[network.digest] = measure(
+                    network, dataset, calibrate_options, cache=cache if calibrate_cache is None else calibrate_cache
+                )
             else:
                 raise building.calibration_missing(job)
     named = [building.name_output(job, prepared[id(job)]) for job in jobs]
@@ -254,16 +280,25 @@ def resolve(target: str | Target) -> Target:
 
 def open_dataset(
     source: str | Path,
-    model: Model,
+    model: Model | Artifact,
     preprocessing: Preprocessing | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Open samples by path (folder, list file, npz ...) or ``kind:path``, shaped for ``model``'s inputs.
+    """Open samples by path (folder, list file, npz ...) or ``kind:path``, shaped for the model's inputs.
+
+    Args:
+        source: Where they are.
+        model: Gives the inputs; of an artifact also the preprocessing, unless one is given.
+        preprocessing: How pictures become inputs.
+        options: The reader's own: ``samples``, ``skip_bad``, ``labels``, ``root`` ...
 
     Raises:
         AccelError: ``usage.data`` when nobody knows how to read ``source``; ``data.*`` when it is broken.
     """
     with stage("data"):
+        if isinstance(model, Artifact):
+            preprocessing = preprocessing or model.manifest.preprocessing
+            model = _stand_in(model)
         found: Dataset | None = hooks().accel_dataset(
             source=str(source), model=model, preprocessing=preprocessing, options=dict(options or {})
         )
@@ -335,6 +370,14 @@ def inspect(path: str | Path) -> Report:
         return report
 
 
+def inspect_artifact(artifact: Artifact) -> Report | None:
+    """What the plugins know of an artifact's payload beyond its manifest; None when nobody does."""
+    _load_vendor_of(artifact)
+    with stage("inspect", hints=_hints):
+        report: Report | None = hooks().accel_inspect(path=artifact.path)
+        return report
+
+
 def combine(artifacts: Sequence[Artifact | str | Path], output: str | Path) -> Artifact:
     """Put several artifacts of one target into one (batch sizes of one network)."""
     from accel import building
@@ -362,6 +405,15 @@ def combine(artifacts: Sequence[Artifact | str | Path], output: str | Path) -> A
 
         with step("combine"):
             return building.publish(work, Path(output))
+
+
+def _stand_in(artifact: Artifact) -> Model:
+    """What data sets need to know of a network: its inputs and outputs, no graph."""
+    from accel.model import Model
+
+    manifest = artifact.manifest
+    nothing: Any = None
+    return Model(nothing, manifest.name, manifest.inputs, manifest.outputs)
 
 
 def _load_vendor_of(artifact: Artifact) -> None:

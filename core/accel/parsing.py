@@ -69,12 +69,12 @@ def prepare(model: Model, switches: Mapping[str, bool], cache: Cache | None = No
 
 def save_model(model: Model, path: Path) -> None:
     """Write the graph to one ONNX file, marked so that :func:`parse` takes it as it is."""
+    import msgspec
     import onnx
 
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    mark = key_of([model.digest, model.name, model.passes])
-    proto.metadata_props.add(key=_PARSED, value=" ".join([mark, model.name, *model.passes]))
+    proto.metadata_props.add(key=_PARSED, value=msgspec.json.encode(_mark(model)).decode())
     with atomic_file(path) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
 
@@ -101,6 +101,7 @@ def _marked(source: Path, options: ParseOptions) -> Model | None:
     data = source.read_bytes()
     if _PARSED.encode() not in data[-100_000:] or options != ParseOptions(name=options.name):
         return None
+    import msgspec
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -110,15 +111,22 @@ def _marked(source: Path, options: ParseOptions) -> Model | None:
         proto = onnx.ModelProto.FromString(data)
     except DecodeError:
         return None  # the frontend says what is wrong with it
-    words: list[str] = next((p.value.split(" ") for p in proto.metadata_props if p.key == _PARSED), [])
+    text = next((p.value for p in proto.metadata_props if p.key == _PARSED), "")
     kept = [p for p in proto.metadata_props if p.key != _PARSED]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
-    inputs, outputs = io_specs(proto)
-    if len(words) < 2:
+    try:
+        mark = msgspec.json.decode(text, type=dict[str, Any])
+        inputs, outputs = io_specs(proto)
+        model = Model(proto, str(mark["name"]), inputs, outputs, (source,), tuple(mark["passes"]), tuple(mark["notes"]))
+        return model if mark == _mark(model) else None
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
         return None
-    model = Model(proto, words[1], inputs, outputs, (source,), tuple(words[2:]))
-    return model if words[0] == key_of([model.digest, model.name, model.passes]) else None
+
+
+def _mark(model: Model) -> dict[str, Any]:
+    facts = {"name": model.name, "passes": list(model.passes), "notes": list(model.notes)}
+    return {**facts, "digest": key_of([model.digest, facts])}
 
 
 def _keep(cache: Cache, kind: str, key: str, model: Model) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from accel.cache import Cache
-    from accel.options import BuildOptions, ParseOptions
+    from accel.options import BuildOptions, CalibrateOptions, ParseOptions
     from accel.preprocessing import Preprocessing
 
 
@@ -279,3 +279,21 @@ def cache_of(no_cache: bool) -> Cache:
     from accel.cache import Cache, NoCache
 
     return NoCache() if no_cache else Cache()
+
+
+def data_options(given: Mapping[str, Any]) -> dict[str, str]:
+    """The data reader's options: named ones and ``--data-option``."""
+    options = pairs(given["data_option"], "--data-option")
+    if given.get("samples"):
+        options.setdefault("samples", str(given["samples"]))
+    if given.get("skip_bad"):
+        options["skip_bad"] = "yes"
+    return options
+
+
+def calibrate_options(given: Mapping[str, Any], base: CalibrateOptions | None = None) -> CalibrateOptions:
+    """The options of the calibrate stage as ``compile`` and ``build`` have them."""
+    from accel.options import CalibrateOptions
+
+    start = base or CalibrateOptions()
+    return replace(start, samples=given["samples"]) if given.get("samples") else start

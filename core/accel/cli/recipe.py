@@ -1,0 +1,109 @@
+"""``accel recipe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accel.cli import flags
+from accel.cli.console import emit
+from accel.cli.results import built_facts, built_text, reports_text
+
+if TYPE_CHECKING:
+    from accel.artifact import Artifact
+    from accel.building import Built
+    from accel.cache import Cache
+    from accel.deployment import Deployment
+    from accel.model import Model
+    from accel.report import Report
+
+STAGES = ("parse", "calibrate", "build", "evaluate")
+
+
+@click.group()
+def command() -> None:
+    """Do what an accel.toml says.
+
+    \b
+    Example:
+      accel recipe run examples/demo/accel.toml
+    """
+
+
+@command.command()
+@click.argument("recipe", type=flags.PATH)
+@click.option("--only", type=click.Choice(STAGES), help="This stage alone, on what the earlier ones left.")
+@click.option("--from", "first", type=click.Choice(STAGES), help="Do this stage and the later ones anew.")
+@click.option("--target", "-t", type=flags.TargetName(), multiple=True, help="Only these targets of the recipe.")
+@click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: the recipe's.")
+@flags.no_cache_flag
+def run(
+    recipe: Path, only: str | None, first: str | None, target: tuple[str, ...], out: Path | None, no_cache: bool
+) -> None:
+    """Parse, calibrate, build and evaluate as the recipe says.
+
+    A stage whose inputs have not changed is not run again. The exit code is 5 when a metric is below its bar.
+
+    \b
+    Examples:
+      accel recipe run accel.toml
+      accel recipe run accel.toml --only evaluate
+    """
+    from dataclasses import replace
+
+    from accel import deployment as work
+    from accel.cache import NoCache
+    from accel.errors import AccelError
+    from accel.recipe import load
+
+    plan = load(recipe)
+    plan = replace(plan, output=out or plan.output)
+    if target:
+        unknown = [t for t in target if t not in {r.target for r in plan.requests}]
+        if unknown:
+            raise AccelError(f"the recipe has no target {unknown[0]!r}", code="usage.target")
+        plan = replace(plan, requests=tuple(r for r in plan.requests if r.target in target))
+    if not plan.requests:
+        raise AccelError("the recipe names no target", code="usage.recipe", hints=["Add [[targets]] with a name."])
+    cache = flags.cache_of(no_cache)
+
+    def store(stage: str) -> Cache:
+        """No look into the cache from the stage on that must be done anew."""
+        anew = first is not None and STAGES.index(stage) >= STAGES.index(first)
+        return NoCache() if anew else cache
+
+    model = work.parse(plan, store("parse"))
+    if only == "parse":
+        emit({"name": model.name, "digest": model.digest}, lambda: f"{model.name} ({model.digest[:12]})")
+        return
+    if only == "calibrate":
+        work.measure(plan, model, store("calibrate"))
+        emit({"name": model.name}, lambda: f"{model.name}: calibrated")
+        return
+    built: list[Built] = []
+    if only == "evaluate":
+        artifacts = _existing(plan, model)
+    else:
+        built = work.build(plan, model, store("build"), calibrate_cache=store("calibrate"))
+        artifacts = [b.artifact for b in built]
+    reports: list[Report] = []
+    if only != "build" and plan.evaluation_data.source:
+        against = model if plan.evaluate.reference else None
+        reports = [work.evaluate_cached(plan, a, against, store("evaluate")) for a in artifacts]
+
+    def text() -> str:
+        parts = [built_text(built)] if built else []
+        return "\n\n".join([*parts, *([reports_text(reports)] if reports else [])])
+
+    result: dict[str, Any] = {"artifacts": [built_facts(b) for b in built], "reports": reports}
+    emit(result, text, work.require(reports, plan.bars))
+
+
+def _existing(plan: Deployment, model: Model) -> list[Artifact]:
+    from accel import deployment as work
+    from accel import driver
+    from accel.building import name_output
+
+    return [driver.open_artifact(name_output(job, model).output) for job in work.jobs(plan, None)]

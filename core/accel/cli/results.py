@@ -1,0 +1,106 @@
+"""How builds and reports look, the same from every command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from accel.cli.console import emit, number, shown, size, table
+
+if TYPE_CHECKING:
+    from accel.building import Built
+    from accel.errors import AccelError
+    from accel.report import Report
+
+
+def show_built(built: Sequence[Built], extra: Mapping[str, Any] | None = None) -> None:
+    """One row an artifact, then what was noted about each, then the usual next command."""
+    emit({"artifacts": [built_facts(b) for b in built], **(extra or {})}, lambda: built_text(built))
+
+
+def built_facts(built: Built) -> dict[str, Any]:
+    """One artifact for ``--json``."""
+    manifest = built.artifact.manifest
+    return {
+        "path": built.artifact.path,
+        "name": manifest.name,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "backend": manifest.backend,
+        "payload": manifest.payload,
+        "batches": manifest.batches,
+        "bytes": sum(f.bytes for f in manifest.files if f.role == "model"),
+        "seconds": round(built.seconds, 3),
+        "cached": built.cached,
+        "notes": manifest.notes,
+    }
+
+
+def built_text(built: Sequence[Built]) -> str:
+    """The table of ``compile`` and ``build``."""
+    rows = []
+    for facts in map(built_facts, built):
+        time = "cached" if facts["cached"] else f"{facts['seconds']:.1f} s"
+        rows.append((facts["target"], facts["precision"], facts["backend"], size(facts["bytes"]), time))
+    lines = [table(("target", "precision", "backend", "size", "time"), rows), ""]
+    lines += [shown(b.artifact.path) for b in built]
+    told: dict[str, list[str]] = {}
+    for one in built:
+        for note in one.artifact.manifest.notes:
+            told.setdefault(note, []).append(one.artifact.manifest.target)
+    lines += [f"note: {', '.join(dict.fromkeys(who))}: {note}" for note, who in told.items()]
+    return "\n".join(lines)
+
+
+def show_reports(reports: Sequence[Report], failure: AccelError | None = None, extra: Any = None) -> None:
+    """Reports with their figures; several get one table side by side."""
+    emit({"reports": list(reports), **(extra or {})}, lambda: reports_text(reports), failure)
+
+
+def reports_text(reports: Sequence[Report]) -> str:
+    """All figures with where they come from, the detail tables, the notes and the commands."""
+    parts = []
+    if len(reports) > 1:
+        names = list(dict.fromkeys(m.name for r in reports for m in r.metrics))
+        rows = [
+            (*(r.subject.get(k, "") for k in ("target", "precision", "backend")), *(_metric(r, n) for n in names))
+            for r in reports
+        ]
+        parts.append(table(("target", "precision", "backend", *names), rows))
+        parts.append("figures: " + ", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics)))
+        parts += [f"note: {note}" for note in dict.fromkeys(n for r in reports for n in r.notes)]
+        return "\n".join(parts)
+    for report in reports:
+        who = " ".join(report.subject[k] for k in ("target", "precision") if report.subject.get(k))
+        parts.append(f"{report.title}: {who}" if who else report.title)
+        rows = [(m.name, m.value, m.unit, m.provenance, m.source) for m in report.metrics]
+        if rows:
+            parts.append(_without_empty(("figure", "value", "unit", "", "source"), rows))
+        for detail in report.tables:
+            if detail.rows:
+                parts += ["", f"{detail.title}:", _without_empty(detail.columns, detail.rows)]
+        if report.notes:
+            parts += ["", *(f"note: {note}" for note in report.notes)]
+        parts += [f"again: {line}" for line in report.commands]
+    return "\n".join(parts)
+
+
+def _metric(report: Report, name: str) -> object:
+    return next((m.value for m in report.metrics if m.name == name), None)
+
+
+def _without_empty(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The table without columns that hold nothing; wide ones may use the terminal."""
+    kept = [c for c in range(len(columns)) if any(row[c] not in ("", None) for row in rows)]
+    try:
+        width = max(80, os.get_terminal_size().columns)
+    except OSError:
+        width = 80
+    return table([columns[c] for c in kept], [[_flat(row[c]) for c in kept] for row in rows], width)
+
+
+def _flat(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return "x".join(number(v) for v in value)
+    return value

@@ -1,0 +1,238 @@
+"""``accel run``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accel.cli import flags
+from accel.cli.console import emit, number, shown, table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from accel.artifact import Artifact
+    from accel.dataset import Sample
+    from accel.runner import Runner
+    from accel.task import Task
+
+
+@click.command()
+@click.argument("artifact", type=flags.PATH)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "out", type=flags.PATH, help="Where outputs go: .npz or .json.")
+@click.option("--task", default="", help="What the outputs mean; default: classification where it fits.")
+@flags.many("--task-option", "NAME=VALUE", "Option of the task.")
+@click.option("--top", type=click.IntRange(1), default=5, help="Classes to show.")
+@click.option("--labels", type=flags.PATH, help="Class names, one a line.")
+@click.option("--repeat", type=click.IntRange(0), default=0, help="Time so many runs of the first sample.")
+@click.option("--warmup", type=click.IntRange(0), default=1, help="Runs before the timing.")
+@click.option("--save-images", type=flags.PATH, help="Folder for pictures with the results drawn in.")
+@click.option("--simulator", default="", help="Which simulator of the vendor.")
+@click.option("--device", default="auto", help="auto, simulator or a device number.")
+@flags.flag("--skip-bad", "Leave unreadable samples out, and name them.")
+@flags.many("--data-option", "NAME=VALUE", "Option of the data reader.")
+@flags.preprocessing_flags
+def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: Any) -> None:
+    """Run an artifact on pictures or arrays.
+
+    INPUT is a picture, a folder, a list file, .npy, .npz or raw .bin; NAME=FILE feeds one input of several.
+
+    \b
+    Examples:
+      accel run build/net-bm1684-int8 cat.jpg
+      accel run build/net-bm1684-int8 photos/ -o outputs.npz
+      accel run build/net-bm1684-int8 x.npy --repeat 20
+    """
+    from accel import driver
+    from accel.options import RunOptions
+
+    opened = driver.open_artifact(artifact)
+    preprocessing = flags.preprocessing(opened.manifest.preprocessing, given)
+    samples = _samples(opened, inputs, preprocessing, given)
+    options = RunOptions(simulator=given["simulator"], device=given["device"])
+    with driver.run(opened, options) as runner:
+        results = _results(runner, samples)
+        timing = _timing(runner, results[0][0], given["repeat"], given["warmup"]) if given["repeat"] else None
+        task = _task(opened, runner, given)
+        device, provenance = runner.device, runner.provenance
+    if out is not None:
+        _write(out, results)
+    predictions = [task.decode(outputs, sample) for sample, outputs in results] if task is not None else None
+    if given["save_images"] is not None and task is not None and predictions is not None:
+        _draw(task, predictions, results, given["save_images"])
+    result = {
+        "artifact": opened.path,
+        "device": device,
+        "samples": [
+            {"name": sample.name, "outputs": [_facts(n, a) for n, a in outputs.items()]} for sample, outputs in results
+        ],
+        "predictions": predictions,
+        "timing": timing,
+        "provenance": provenance,
+        "output": out,
+    }
+
+    def text() -> str:
+        lines: list[str] = []
+        for at, (sample, outputs) in enumerate(results):
+            lines.append(sample.name)
+            if predictions is not None and "classes" in predictions[at]:
+                rows = [(c["label"], c["score"]) for c in predictions[at]["classes"]]
+                lines += ["  " + line for line in table(("class", "score"), rows, 78).splitlines()]
+            else:
+                rows_ = [_row(n, a) for n, a in outputs.items()]
+                shown_ = table(("output", "type", "shape", "min", "mean", "max"), rows_, 78)
+                lines += ["  " + line for line in shown_.splitlines()]
+        if timing is not None:
+            lines.append(
+                f"{number(timing['median_ms'])} ms a run (median of {given['repeat']}, "
+                f"min {number(timing['min_ms'])}): {timing['meaning']}"
+            )
+        if out is not None:
+            lines.append(f"written: {shown(out)}")
+        return "\n".join(lines)
+
+    emit(result, text)
+
+
+def _samples(artifact: Artifact, inputs: tuple[str, ...], preprocessing: Any, given: dict[str, Any]) -> list[Sample]:
+    from accel import driver
+    from accel.dataset import Sample
+    from accel.errors import AccelError
+
+    options = flags.data_options({**given, "samples": 0})
+    names = {spec.name for spec in artifact.manifest.inputs}
+    named = [word.partition("=") for word in inputs if word.partition("=")[0] in names and "=" in word]
+    if named and len(named) < len(inputs):
+        raise AccelError("give either NAME=FILE for every input or plain files", code="usage.input")
+    if named:
+        from dataclasses import replace
+
+        specs = {spec.name: spec for spec in artifact.manifest.inputs}
+        if missing := names - {n for n, _, _ in named}:
+            raise AccelError(f"no file for the input {sorted(missing)[0]!r}", code="usage.input")
+        feeds = {}
+        for name, _, file in named:
+            # One input at a time, as if it were the only one.
+            single = replace(artifact, manifest=replace(artifact.manifest, inputs=(specs[name],)))
+            feeds[name] = next(iter(driver.open_dataset(file, single, preprocessing, options))).inputs[name]
+        return [Sample("inputs", feeds)]
+    return [s for word in inputs for s in driver.open_dataset(word, artifact, preprocessing, options)]
+
+
+def _results(runner: Runner, samples: list[Sample]) -> list[tuple[Sample, dict[str, np.ndarray]]]:
+    """Every sample's outputs; a runner of a fixed batch gets full batches."""
+    from accel.builtin.datasets.batches import batch_size, batches, split, stack
+    from accel.errors import AccelError, stage
+    from accel.progress import step
+
+    if not samples:
+        raise AccelError("there is no sample to run", code="data.empty")
+    size = batch_size(runner.inputs)
+    done: list[tuple[Sample, dict[str, np.ndarray]]] = []
+    with stage("run"), step(f"run on {runner.device}", len(samples)) as progress:
+        for group in batches(samples, size):
+            outputs = split(runner.run(stack(group, size)), size)
+            done += list(zip(group, outputs, strict=False))
+            progress.advance(len(group))
+    return done
+
+
+def _timing(runner: Runner, sample: Sample, repeat: int, warmup: int) -> dict[str, Any]:
+    from statistics import median
+
+    from accel.builtin.datasets.batches import batch_size, stack
+
+    feeds = stack([sample], batch_size(runner.inputs))
+    for _ in range(warmup):
+        runner.run(feeds)
+    seconds = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        runner.run(feeds)
+        seconds.append(time.perf_counter() - started)
+    host = runner.provenance != "measured"
+    return {
+        "repeat": repeat,
+        "median_ms": median(seconds) * 1e3,
+        "min_ms": min(seconds) * 1e3,
+        "max_ms": max(seconds) * 1e3,
+        "meaning": f"time of the simulator on this host ({runner.device}), not of the chip" if host else "measured",
+    }
+
+
+def _task(artifact: Artifact, runner: Runner, given: dict[str, Any]) -> Task | None:
+    """The task that was asked for, or classification when there are labels and one vector of scores."""
+    from accel import driver
+
+    name, labels = given["task"], artifact.manifest.labels
+    if not name:
+        one = len(runner.outputs) == 1 and len([d for d in runner.outputs[0].shape if d != 1]) <= 2
+        if not (one and (labels or given["labels"])):
+            return None
+        name = "classification"
+    options = flags.pairs(given["task_option"], "--task-option")
+    if name == "classification":
+        options.setdefault("topk", str(given["top"]))
+    if given["labels"] is not None:
+        options.setdefault("labels", str(given["labels"]))
+    task = driver.make_task(name, options)
+    if labels and getattr(task, "labels", None) == ():
+        task.labels = labels  # type: ignore[attr-defined]
+    return task
+
+
+def _write(out: Path, results: list[tuple[Sample, dict[str, np.ndarray]]]) -> None:
+    """``.npz``: outputs of all samples joined along the batch, and their names; ``.json``: lists."""
+    import json
+
+    import numpy as np
+
+    from accel.errors import AccelError, stage
+    from accel.files import atomic_file
+
+    with stage("run"):
+        if out.suffix == ".npz":
+            arrays: dict[str, Any] = {"sample_names": np.array([s.name for s, _ in results])}
+            for name in results[0][1]:
+                parts = [outputs[name] for _, outputs in results]
+                if len({p.shape[1:] for p in parts}) == 1:
+                    arrays[name] = np.concatenate(parts)
+                else:
+                    arrays.update({f"{at}/{name}": part for at, part in enumerate(parts)})
+            with atomic_file(out) as temporary, temporary.open("wb") as file:
+                np.savez(file, **arrays)
+        elif out.suffix == ".json":
+            plain = [{"name": s.name, "outputs": {n: a.tolist() for n, a in o.items()}} for s, o in results]
+            with atomic_file(out) as temporary:
+                temporary.write_text(json.dumps(plain))
+        else:
+            raise AccelError(f"{out} is neither .npz nor .json", code="usage.output")
+
+
+def _draw(task: Task, predictions: list[Any], results: list[tuple[Sample, Any]], folder: Path) -> None:
+    from accel.errors import stage
+
+    with stage("run"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for at, ((sample, _), prediction) in enumerate(zip(results, predictions, strict=True)):
+            task.draw(prediction, sample, folder / f"{at:04d}-{Path(sample.name).stem}.png")
+
+
+def _facts(name: str, array: np.ndarray) -> dict[str, Any]:
+    low, mean, high = _spread(array)
+    return {"name": name, "dtype": array.dtype.name, "shape": array.shape, "min": low, "mean": mean, "max": high}
+
+
+def _row(name: str, array: np.ndarray) -> tuple[object, ...]:
+    return (name, array.dtype.name, "x".join(map(str, array.shape)), *_spread(array))
+
+
+def _spread(array: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    if not array.size:
+        return None, None, None
+    return float(array.min()), float(array.mean()), float(array.max())

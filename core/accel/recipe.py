@@ -1,0 +1,311 @@
+"""``accel.toml``: one deployment in a file, with paths relative to it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from accel.deployment import Bars, Data, Deployment, Request
+from accel.errors import AccelError
+from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions
+from accel.preprocessing import Preprocessing
+
+Words = str | int | float | bool
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ModelTable(_Table):
+    """``[model]``: the network's file and how it is parsed."""
+
+    source: str
+    weights: str = ""
+    frontend: str = "auto"
+    name: str = ""
+    shapes: dict[str, tuple[int, ...]] = {}
+    outputs: tuple[str, ...] = ()
+    rename: dict[str, str] = {}
+    simplify: bool = True
+    options: dict[str, Words] = {}
+
+
+class DataTable(_Table):
+    """``[data]``: samples to calibrate and to evaluate on."""
+
+    calibration: str = ""
+    calibration_file: str = ""
+    calibration_samples: int = 0
+    evaluation: str = ""
+    evaluation_samples: int = 0
+    labels: str = ""
+    skip_bad: bool = False
+    options: dict[str, Words] = {}
+    calibration_options: dict[str, Words] = {}
+    evaluation_options: dict[str, Words] = {}
+
+
+class TaskTable(_Table):
+    """``[task]``: what the outputs mean."""
+
+    name: str
+    options: dict[str, Words] = {}
+
+
+class BuildTable(_Table):
+    """``[build]``: for every target; ``[[targets]]`` takes the same names."""
+
+    precision: str | tuple[str, ...] = ()
+    backend: str | None = None
+    method: str | None = None
+    calibrator: str | None = None
+    batches: tuple[int, ...] | None = None
+    dynamic: bool | None = None
+    opt: int | None = None
+    cores: int | None = None
+    node_precisions: dict[str, str] | None = None
+    fold_preprocessing: bool | None = None
+    int_io: tuple[str, ...] | None = None
+    passes: dict[str, bool] | None = None
+    set: dict[str, Words] | None = None
+
+
+class TargetTable(BuildTable, kw_only=True):
+    """``[[targets]]``: one chip, with what differs for it."""
+
+    name: str
+
+
+class EvaluateTable(_Table):
+    """``[evaluate]``: how the comparison is done."""
+
+    against_float: bool = True
+    layers: bool = False
+    topk: int = 5
+    stages: tuple[str, ...] = ()
+
+
+class MetricsTable(_Table):
+    """``[metrics]``: bars by metric name; below them the exit code is 5."""
+
+    min: dict[str, float] = {}
+    max: dict[str, float] = {}
+
+
+class RecipeFile(_Table):
+    """The whole file."""
+
+    model: ModelTable
+    targets: tuple[TargetTable, ...] = ()
+    preprocessing: dict[str, Any] = {}
+    data: DataTable = DataTable()
+    task: TaskTable | None = None
+    build: BuildTable = BuildTable()
+    evaluate: EvaluateTable = EvaluateTable()
+    metrics: MetricsTable = MetricsTable()
+    output: str = "build"
+
+
+def load(path: Path) -> Deployment:
+    """Read a recipe.
+
+    Args:
+        path: The file, or the folder that holds an ``accel.toml``.
+
+    Raises:
+        AccelError: ``usage.recipe`` naming the key, with near names.
+    """
+    path = path / "accel.toml" if path.is_dir() else path
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AccelError(
+            f"cannot read the recipe {path}", code="usage.recipe", cause=error.strerror or str(error)
+        ) from error
+    return _deployment(_decode(path, data), path.parent)
+
+
+def _decode(path: Path, data: bytes) -> RecipeFile:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        raw = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AccelError(f"{path} is no TOML", code="usage.recipe", cause=str(error)) from error
+    try:
+        return msgspec.convert(raw, RecipeFile)
+    except msgspec.ValidationError as error:
+        raise _invalid(path, str(error)) from error
+
+
+def _invalid(path: Path, why: str) -> AccelError:
+    from difflib import get_close_matches
+
+    hints = []
+    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", why)
+    if unknown:
+        name, where = unknown.group(1), unknown.group(2) or ""
+        known = _fields(where)
+        near = get_close_matches(name, known, n=1)
+        hints.append(f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
+        table = re.sub(r"\[.*?\]", "", where)
+        why = f"unknown key {name!r}" + (f" in [{table}]" if table else "")
+    return AccelError(f"{path} is no recipe", code="usage.recipe", cause=why, hints=hints)
+
+
+_PLACES: dict[str, type[_Table]] = {
+    "model": ModelTable,
+    "data": DataTable,
+    "task": TaskTable,
+    "build": BuildTable,
+    "targets": TargetTable,
+    "evaluate": EvaluateTable,
+    "metrics": MetricsTable,
+    "": RecipeFile,
+}
+
+
+def _fields(where: str) -> list[str]:
+    table = _PLACES.get(re.split(r"[.\[]", where)[0], RecipeFile)
+    return [f.name for f in msgspec.structs.fields(table)]
+
+
+def _deployment(file: RecipeFile, folder: Path) -> Deployment:
+    from accel.builtin.datasets.labels import read_labels
+
+    model, data = file.model, file.data
+    labels = folder / data.labels if data.labels else None
+    preprocessing = _preprocessing(file.preprocessing)
+    base = replace(_build_options(file.build, BuildOptions()), preprocessing=preprocessing)
+    everywhere = {**_words(data.options), **({"skip_bad": "yes"} if data.skip_bad else {})}
+    task_options = _words(file.task.options) if file.task else {}
+    if labels is not None and file.task is not None:
+        task_options.setdefault("labels", str(labels))
+    return Deployment(
+        source=_source(model.source, folder),
+        output=folder / file.output,
+        requests=tuple(_request(t, file.build, base) for t in file.targets),
+        parse=ParseOptions(
+            frontend=model.frontend,
+            weights=folder / model.weights if model.weights else None,
+            input_shapes=model.shapes,
+            output_names=model.outputs,
+            renames=model.rename,
+            simplify=model.simplify,
+            name=model.name,
+            extra=_words(model.options),
+        ),
+        calibrate=CalibrateOptions(samples=data.calibration_samples),
+        preprocessing=preprocessing,
+        calibration_data=_data(
+            data.calibration, folder, data.calibration_samples, {**everywhere, **_words(data.calibration_options)}
+        ),
+        calibration_file=folder / data.calibration_file if data.calibration_file else None,
+        evaluation_data=_data(
+            data.evaluation,
+            folder,
+            data.evaluation_samples,
+            {
+                **everywhere,
+                **({"labels": str(labels)} if labels is not None else {}),
+                **_words(data.evaluation_options),
+            },
+        ),
+        evaluate=EvaluateOptions(
+            samples=data.evaluation_samples,
+            reference=file.evaluate.against_float,
+            layers=file.evaluate.layers,
+            skip_bad=data.skip_bad,
+            topk=file.evaluate.topk,
+            stages=file.evaluate.stages,
+        ),
+        task=file.task.name if file.task else "",
+        task_options=task_options,
+        labels=read_labels(labels) if labels is not None else (),
+        bars=Bars(file.metrics.min, file.metrics.max),
+    )
+
+
+def _request(table: TargetTable, everywhere: BuildTable, base: BuildOptions) -> Request:
+    given = table.precision or everywhere.precision
+    precisions = (given,) if isinstance(given, str) else given
+    return Request(table.name, precisions or ("",), _build_options(table, base))
+
+
+def _build_options(table: BuildTable, base: BuildOptions) -> BuildOptions:
+    names = [f.name for f in msgspec.structs.fields(BuildTable) if f.name != "precision"]
+    changes: dict[str, Any] = {n: getattr(table, n) for n in names if getattr(table, n) is not None}
+    if "set" in changes:
+        changes["set"] = {**base.set, **_words(changes["set"])}
+    if "int_io" in changes:
+        changes["int_io"] = frozenset(changes["int_io"])
+    try:
+        return msgspec.convert(
+            {**_plain(base), **_plain_values(changes)}, BuildOptions, dec_hook=lambda kind, value: value
+        )
+    except msgspec.ValidationError as error:
+        raise AccelError("the recipe's build options are wrong", code="usage.recipe", cause=str(error)) from error
+
+
+def _plain(options: BuildOptions) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(replace(options, dataset=None))
+    return plain
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(dict(values))
+    return plain
+
+
+def _preprocessing(table: Mapping[str, Any]) -> Preprocessing | None:
+    if not table:
+        return None
+    from dataclasses import fields
+    from difflib import get_close_matches
+
+    known = [f.name for f in fields(Preprocessing)]
+    for name in table:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise AccelError(
+                "the recipe's [preprocessing] is wrong",
+                code="usage.recipe",
+                cause=f"unknown key {name!r}",
+                hints=[f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."],
+            )
+    # One number is as good as a list of one.
+    listed = {k: [v] if k in ("mean", "std") and isinstance(v, (int, float)) else v for k, v in table.items()}
+    try:
+        return msgspec.convert(listed, Preprocessing)
+    except msgspec.ValidationError as error:
+        raise AccelError("the recipe's [preprocessing] is wrong", code="usage.recipe", cause=str(error)) from error
+
+
+def _data(source: str, folder: Path, samples: int, options: Mapping[str, str]) -> Data:
+    limited = {**options, **({"samples": str(samples)} if samples else {})}
+    if "root" in limited:
+        limited["root"] = str(folder / limited["root"])
+    return Data(_source(source, folder) if source else "", limited)
+
+
+def _source(source: str, folder: Path) -> str:
+    """A path relative to the recipe; the kind before a colon stays."""
+    if (folder / source).exists():
+        return str(folder / source)
+    kind, colon, rest = source.partition(":")
+    if colon and re.fullmatch(r"[a-z_]+", kind):
+        return f"{kind}:{folder / rest}"
+    return str(folder / source)
+
+
+def _words(table: Mapping[str, Words]) -> dict[str, str]:
+    return {k: ("yes" if v else "no") if isinstance(v, bool) else str(v) for k, v in table.items()}
