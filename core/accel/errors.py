@@ -187,6 +187,8 @@ def explain(error: AccelError, hints: Iterable[ErrorHint]) -> None:
         if found is None:
             continue
         groups = {k: v or "" for k, v in found.groupdict().items()}
+        if hint.hint and _fill(hint.hint, groups) in error.hints:
+            return  # the plugin has said so itself
         error.node = error.node or groups.get("node", "")
         if hint.code:
             error.code = hint.code

@@ -1,1 +1,59 @@
-"""The plugin that accel loads when one of its targets is used."""
+"""The plugin that accel loads when one of its targets is used. Heavy modules are imported when a hook runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accel import hookimpl
+
+if TYPE_CHECKING:
+    from accel.artifact import Artifact
+    from accel.calibration import Calibration
+    from accel.errors import ErrorHint
+    from accel.model import Model
+    from accel.options import BuildOptions, RunOptions
+    from accel.runner import Runner
+    from accel.target import Target
+    from accel.toolchain.spec import Toolchain
+
+
+@hookimpl
+def accel_toolchains() -> Sequence[Toolchain]:
+    from accel_sophon.toolchain import SOPHON
+
+    return [SOPHON]
+
+
+@hookimpl
+def accel_build(
+    model: Model, target: Target, options: BuildOptions, calibration: Calibration | None, workspace: Path
+) -> Artifact | None:
+    if target.vendor != "sophon" or not target.toolchain or options.backend == "reference":
+        return None
+    from accel.toolchain.find import find
+
+    from accel_sophon.toolchain import SOPHON
+
+    if options.backend == "auto" and find(SOPHON) is None:
+        return None
+    from accel_sophon.build import build
+
+    return build(model, target, options, calibration, workspace)
+
+
+@hookimpl
+def accel_run(artifact: Artifact, options: RunOptions) -> Runner | None:
+    if artifact.manifest.payload != "bmodel":
+        return None
+    from accel_sophon.runner import SophonRunner
+
+    return SophonRunner(artifact, options)
+
+
+@hookimpl
+def accel_error_hints() -> Sequence[ErrorHint]:
+    from accel_sophon.hints import SPECIFIC
+
+    return SPECIFIC

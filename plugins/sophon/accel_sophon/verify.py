@@ -1,0 +1,178 @@
+"""Exit code 0 is no proof: the compiled network is run and compared with float, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from accel.errors import AccelError
+from accel.model import Model
+from accel.options import BuildOptions
+from accel.target import Target
+from numpy.typing import NDArray
+
+from accel_sophon import mlir
+from accel_sophon.commands import Bench
+from accel_sophon.simulators import Simulator
+from accel_sophon.transforms import Transformed
+
+if TYPE_CHECKING:
+    from accel.calibration import Calibration
+
+Arrays = dict[str, NDArray[np.float32]]
+
+NONSENSE = 0.3
+"""A layer whose cosine with float falls below this while its inputs' are above ``HEALTHY`` computes nonsense."""
+HEALTHY = 0.8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found.
+
+    Attributes:
+        cosine: Of each output of the bmodel with float, by tensor name.
+        exact: Whether bmodel and lowered graph gave the same numbers.
+        notes: For the manifest.
+        reference: Files for ``bmrt_test`` by name.
+    """
+
+    cosine: Mapping[str, float]
+    exact: bool
+    notes: list[str]
+    reference: Mapping[str, bytes]
+
+
+def verify(
+    bench: Bench,
+    model: Model,
+    made: Transformed,
+    tensors: Mapping[str, str],
+    lowered: Path,
+    bmodel: Path,
+    target: Target,
+    calibration: Calibration | None,
+    options: BuildOptions,
+) -> Verdict:
+    """Run one sample through float, the lowered graph and the bmodel.
+
+    Raises:
+        AccelError: ``failed.output`` naming the first layer that computes nonsense, or outputs that are no numbers.
+    """
+    feeds = {made.renamed.get(k, k): v for k, v in sample(model, calibration, options).items()}
+    with Simulator(bench.env, "mlir", target.arch, made.mlir) as simulator:
+        wanted = simulator.infer(feeds, fetch="all")
+    with Simulator(bench.env, "mlir", target.arch, lowered) as simulator:
+        got = simulator.infer(feeds, fetch="all")
+    _refuse_nonsense(mlir.read(made.mlir), mlir.read(lowered), wanted, got, tensors)
+    with Simulator(bench.env, "cmodel", target.arch, bmodel) as simulator:
+        chip = simulator.infer(feeds, raw=True)
+    reference = {
+        "input_ref_data.dat": b"".join(chip[k].tobytes() for k in sorted(chip) if k.startswith("in:")),
+        "output_ref_data.dat": b"".join(chip[k].tobytes() for k in sorted(chip) if k.startswith("out:")),
+    }
+    cosines: dict[str, float] = {}
+    notes: list[str] = []
+    exact = True
+    outputs = {k: v for k, v in chip.items() if not k.startswith(("in:", "out:"))}
+    if not outputs:
+        raise AccelError("the bmodel has no outputs", code="failed.output", stage="build")
+    for name, value in outputs.items():
+        place = output_location(name, wanted)
+        cosine = _cosine(wanted[place], value)
+        cosines[tensors.get(place, place)] = cosine
+        simulated = got.get(name, got.get(place))
+        if simulated is not None and not np.array_equal(simulated.reshape(-1), value.reshape(-1)):
+            exact = False
+            step = float(np.abs(simulated.reshape(-1) - value.reshape(-1)).max())
+            notes.append(f"output {place!r}: bmodel and lowered graph differ by at most {step:.3g} on the check sample")
+        if not np.isfinite(value).all():
+            raise AccelError(
+                f"output {place!r} of the compiled network is not finite", code="failed.output", stage="build"
+            )
+        if cosine < 0.9:
+            notes.append(f"output {place!r}: cosine with float {cosine:.3f} on the check sample; evaluate on real data")
+    return Verdict(cosines, exact, notes, reference)
+
+
+def output_location(name: str, known: Mapping[str, object]) -> str:
+    """The float graph's name of a bmodel's output: the compiler appends ``_f32`` and the like when it casts."""
+    while name not in known and "_" in name:
+        name = name.rpartition("_")[0]
+    return name
+
+
+def sample(model: Model, calibration: Calibration | None, options: BuildOptions) -> Arrays:
+    """One input of the network: from the data if there is any, else with the calibrated distribution of values."""
+    if options.dataset is not None:
+        for first in options.dataset:
+            return {s.name: _fit(np.asarray(first.inputs[s.name], np.float32), s.shape) for s in model.inputs}
+    rng = np.random.default_rng(0)
+    made = {}
+    for spec in model.inputs:
+        shape = tuple(int(d) for d in spec.shape)
+        statistics = calibration.tensors.get(spec.name) if calibration else None
+        low, high = (statistics.low, statistics.high) if statistics else (-1.0, 1.0)
+        made[spec.name] = (low + (high - low) * _cloud(shape, rng)).astype(np.float32)
+    return made
+
+
+def _fit(array: NDArray[np.float32], shape: tuple[int | str, ...]) -> NDArray[np.float32]:
+    batch = int(shape[0]) if shape else 1
+    return np.repeat(array, batch, axis=0)[:batch] if array.ndim and array.shape[0] != batch else array
+
+
+def _cloud(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Values in 0..1 that vary slowly over the last two axes, as pictures do: white noise excites no filter."""
+    if len(shape) < 4:
+        return rng.random(shape)
+    coarse = rng.random((*shape[:-2], 9, 9))
+    rows = np.linspace(0, 8, shape[-2])
+    columns = np.linspace(0, 8, shape[-1])
+    top, left = np.minimum(rows.astype(int), 7), np.minimum(columns.astype(int), 7)
+    down, right = (rows - top)[:, None], columns - left
+    upper = coarse[..., top, :] * (1 - down) + coarse[..., top + 1, :] * down
+    smooth = upper[..., left] * (1 - right) + upper[..., left + 1] * right
+    made: NDArray[np.float64] = np.clip(smooth + 0.05 * rng.standard_normal(shape), 0, 1)
+    return made
+
+
+def _refuse_nonsense(
+    top: mlir.Module,
+    low: mlir.Module,
+    wanted: Mapping[str, NDArray[np.float32]],
+    got: Mapping[str, NDArray[np.float32]],
+    tensors: Mapping[str, str],
+) -> None:
+    cosines: dict[str, float] = {}
+    for op in top.values():
+        for name in op.names:
+            if name in wanted and name in got and wanted[name].size == got[name].size:
+                cosines[name] = _cosine(wanted[name], got[name])
+    for op in top.values():
+        bad = [n for n in op.names if cosines.get(n, 1.0) < NONSENSE]
+        sources = [cosines[n] for n in op.inputs if n in cosines]
+        if bad and sources and min(sources) > HEALTHY and np.abs(wanted[bad[0]]).max() > 1e-6:
+            tensor = tensors.get(bad[0], bad[0])
+            raise AccelError(
+                f"the compiled {op.kind.removeprefix('top.')} {tensor!r} computes something else than the network",
+                code="failed.output",
+                stage="build",
+                node=tensor,
+                cause=f"cosine with float: inputs {min(sources):.3f}, output {cosines[bad[0]]:.3f}",
+                hints=[
+                    f"Keep it in float: --node-precision {tensor}=fp32",
+                    "Or replace the operator; the compiler reports success for this one.",
+                ],
+            )
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
+    if x.size != y.size:
+        return 0.0
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norm if norm > 0 else float(np.array_equal(x, y))
