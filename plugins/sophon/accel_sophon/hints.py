@@ -143,7 +143,7 @@ def explain(completed: Completed, what: str, *, kept_log: Path | None = None) ->
         f"{what}: the compiler crashed ({how})",
         code="failed.compiler",
         stage="build",
-        cause=completed.tail(4),
+        cause="\n".join([line for line in text.splitlines()[1:] if line.strip()][-4:]),
         hints=["The log has the compiler's own words."],
         log=log,
     )
