@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 # Module and class by task name: imported when asked for.
 _TASKS = {
+    "centernet": ("centernet", "make"),
     "classification": ("classification", "Classification"),
     "segmentation": ("segmentation", "Segmentation"),
     "ssd": ("ssd", "make"),
+    "yolov5": ("yolo", "make_v5"),
+    "yolov8": ("yolo", "make_v8"),
 }
 NAMES = tuple(_TASKS)
 
