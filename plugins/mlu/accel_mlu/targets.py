@@ -57,9 +57,16 @@ _FIXED_POINT_ONLY = (
 
 _QUANT_OPTIONS = (
     OptionSpec("activation_quant_algo", "form of the activations' codes", ("symmetric", "asymmetric"), "symmetric"),
-    OptionSpec("weight_quant_granularity", "one scale a weight tensor or a channel", ("per_axis", "per_tensor")),
+    OptionSpec(
+        "weight_quant_granularity", "one scale a weight tensor or a channel", ("per_axis", "per_tensor"), "per_axis"
+    ),
 )
-_EMIT = OptionSpec("emit_script", "write the standalone Python that builds inside the vendor's container to this file")
+_EMIT = OptionSpec(
+    "emit_script",
+    "leave the standalone Python that builds inside the vendor's container, with its inputs, instead of building here",
+    ("true", "false"),
+    "false",
+)
 _MAGICMIND_OPTIONS = (
     *_QUANT_OPTIONS,
     OptionSpec("computation_preference", "speed against accuracy", ("auto", "fast", "high_precision"), "auto"),
@@ -69,6 +76,10 @@ _MAGICMIND_OPTIONS = (
     OptionSpec("output_layout", 'layout change, JSON: {"0": {"src": "NHWC", "dst": "NCHW"}}'),
     OptionSpec("remote", "address (host:port) of a machine with a card, for --calibrator vendor"),
     OptionSpec("cross_compile_toolchain_path", "cross compiler's directory, for edge builds"),
+    OptionSpec(
+        "parser", "onnx: our prepared graph; native: MagicMind reads the source file itself", ("onnx", "native"), "onnx"
+    ),
+    OptionSpec("range_names", "what a tensor is called in custom_ranges, by its ONNX name", default="{name}"),
     OptionSpec("config", "JSON file merged over our builder configuration; its keys win"),
     _EMIT,
 )

@@ -85,8 +85,13 @@ def round_and_clip(w: Writer, x: str, kept: Bounds, on: Grid, hint: str, *, plan
     rounding, zero = on.rounding, on.zero
     if planes and rounding == "half_even":
         return _round_planes(w, x, np.ones((), np.float32), kept, on, hint, planes)
-    # Where ties depend on the code itself, the zero point must be inside the rounding.
-    inside = (rounding == "half_even" and zero % 2 == 1) or (rounding == "half_away" and zero != 0)
+    if rounding == "half_even" and zero % 2:
+        # Ties depend on the code itself. x + zero in float32 would round twice; x + (MAGIC + zero) rounds once.
+        magic = np.float32(MAGIC + zero)
+        x = w.op("Add", [x, w.const(magic)], f"{hint}/raised")
+        x = w.op("Clip", [x, w.const(kept.low + magic), w.const(kept.high + magic)], f"{hint}/kept")
+        return w.op("Sub", [x, w.const(magic)], hint)
+    inside = rounding == "half_away" and zero != 0
     if inside:
         x = w.op("Add", [x, w.const(zero)], f"{hint}/offset")
     if rounding == "half_even":

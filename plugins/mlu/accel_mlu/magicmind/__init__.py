@@ -1,0 +1,1 @@
+"""MagicMind: builder configuration, the SDK's toolchain, build, run and performance."""
