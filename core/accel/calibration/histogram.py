@@ -9,6 +9,7 @@ magnitude alone (:func:`exponent_for`). Scaling by a power of two is exact in fl
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 
@@ -21,7 +22,17 @@ BINS = 1 << BIN_BITS
 MIN_EXPONENT = -120
 """Narrowest bin, so that its reciprocal is a normal float32; tensors of zeros have it too."""
 
-CHUNK = 1 << 16
+CHUNK = 1 << 15
+"""Values binned at a time: what the steps hand to each other stays in the processor's cache."""
+
+PENDING = 1 << 16
+"""Values kept back until there are enough of them to make fetching a tensor's table worth it."""
+
+_WIDTH = 2 * BINS
+# Magnitude k of a value >= 0 stands at index BINS + k, of a negative one at BINS - k: what truncation towards
+# zero gives, always positive (signs come at random and would cost a mispredicted branch each). Neighbouring
+# values go to two tables in turn, since adding to one bin twice in a row (ReLU's zeros) has to wait.
+_OFFSETS = np.where(np.arange(CHUNK) % 2, BINS + _WIDTH, BINS)
 
 
 def exponent_for(magnitude: float) -> int:
@@ -40,6 +51,16 @@ def coarsen(counts: np.ndarray, shift: int) -> np.ndarray:
     return np.asarray(np.add.reduceat(counts, starts))
 
 
+_held = threading.local()
+
+
+def _scratch(dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Buffers of CHUNK values and of their indices, one pair a thread."""
+    if getattr(_held, "dtype", None) != dtype:
+        _held.dtype, _held.buffers = dtype, (np.empty(CHUNK, dtype), np.empty(CHUNK, np.int64))
+    return _held.buffers  # type: ignore[no-any-return]
+
+
 class Accumulator:
     """Statistics of one tensor, growing sample by sample. One thread at a time."""
 
@@ -50,15 +71,13 @@ class Accumulator:
         self.count = 0
         self.nonfinite = 0
         self.exponent = MIN_EXPONENT
-        # Index k >= 0 counts magnitude k of values >= 0 *and* the bin next to zero of negative ones;
-        # index -k counts magnitude k of negative ones. That is what truncation towards zero gives.
-        self._table = np.zeros(2 * BINS, np.int64)
-        self._below = 0  # negative values in all
+        self._table = np.zeros((2, _WIDTH), np.int64)
+        self._below = 0  # negative values in all: they share the bin next to zero with the others
+        self._pending = np.empty(0, np.float32)
+        self._waiting = 0
         self.channel_low: np.ndarray | None = None
         self.channel_high: np.ndarray | None = None
         self._channels_vary = False
-        self._scaled = np.empty(0, np.float32)
-        self._index = np.empty(0, np.int64)
 
     def add_range(self, low: float, high: float, count: int, nonfinite: int = 0) -> None:
         """Extremes (finite) and how many finite and other values they stand for; widens the range."""
@@ -68,9 +87,6 @@ class Accumulator:
         self.count += count
         # + 0.0 turns -0.0 into 0.0, which of the two came first must not show
         self.low, self.high = min(self.low, low + 0.0), max(self.high, high + 0.0)
-        exponent = exponent_for(max(abs(low), abs(high)))
-        if exponent > self.exponent:
-            self._widen(exponent)
 
     def add_channels(self, low: np.ndarray | None, high: np.ndarray | None) -> None:
         """Extremes by channel; tensors whose number of channels varies keep none."""
@@ -86,29 +102,47 @@ class Accumulator:
             np.maximum(self.channel_high, high, out=self.channel_high)
 
     def fill(self, values: np.ndarray) -> None:
-        """Count finite values (1-D, any stride) that lie in the range added before."""
+        """Count finite values (any shape and stride) that lie in the range added before."""
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float32)  # float16 fits exactly
-        size = min(len(values), CHUNK)
-        if len(self._index) < size or self._scaled.dtype != values.dtype:
-            self._scaled, self._index = np.empty(size, values.dtype), np.empty(size, np.int64)
+        if values.size > PENDING or (self._waiting and self._pending.dtype != values.dtype):
+            self._bin_pending()
+        if values.size > PENDING:
+            self._bin(values.reshape(-1))
+            return
+        if self._waiting + values.size > PENDING:
+            self._bin_pending()
+        if len(self._pending) < PENDING or self._pending.dtype != values.dtype:
+            self._pending = np.empty(PENDING, values.dtype)
+        room = self._pending[self._waiting : self._waiting + values.size]
+        np.copyto(room.reshape(values.shape), values)
+        self._waiting += values.size
+
+    def _bin_pending(self) -> None:
+        if self._waiting:
+            self._bin(self._pending[: self._waiting])
+            self._waiting = 0
+
+    def _bin(self, values: np.ndarray) -> None:
+        self._widen()
         scale = values.dtype.type(math.ldexp(1.0, -self.exponent))
+        scaled, index = _scratch(values.dtype)
+        table = self._table.reshape(-1)
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
-            scaled, index = self._scaled[: len(part)], self._index[: len(part)]
-            np.multiply(part, scale, out=scaled)
-            np.copyto(index, scaled, casting="unsafe")
-            np.add.at(self._table, index, 1)
+            size = len(part)
+            np.multiply(part, scale, out=scaled[:size])
+            np.copyto(index[:size], scaled[:size], casting="unsafe")
+            np.add(index[:size], _OFFSETS[:size], out=index[:size])
+            np.add.at(table, index[:size], 1)
             if self.low < 0:
                 self._below += int(np.count_nonzero(part < 0))
 
     def statistics(self) -> TensorStatistics:
         """What was seen so far."""
-        positive = self._table[:BINS].copy()
-        negative = np.zeros(BINS, np.int64)
-        negative[1:] = self._table[:BINS:-1]
-        negative[0] = self._below - int(negative.sum())
-        positive[0] -= negative[0]
+        self._bin_pending()
+        self._widen()
+        negative, positive = self._sides()
         seen = self.count > 0
         return TensorStatistics(
             name=self.name,
@@ -127,14 +161,11 @@ class Accumulator:
         """Add what another pass saw of the same tensor."""
         if other.count:
             had = self.count > 0
+            self._bin_pending()
             self.add_range(other.low, other.high, other.count, other.nonfinite)
+            self._widen()
             shift = self.exponent - other.exponent
-            negative, positive = coarsen(other.negative, shift), coarsen(other.positive, shift)
-            self._table[: len(positive)] += positive
-            if len(negative):
-                self._table[0] += negative[0]
-                self._table[-1 : -len(negative) : -1] += negative[1:]
-                self._below += int(negative.sum())
+            self._add_sides(coarsen(other.negative, shift), coarsen(other.positive, shift))
             if other.channel_low is None or (had and self.channel_low is None):
                 self.channel_low, self.channel_high, self._channels_vary = None, None, True
             else:
@@ -142,16 +173,32 @@ class Accumulator:
         else:
             self.nonfinite += other.nonfinite
 
-    def _widen(self, exponent: int) -> None:
-        shift, self.exponent = exponent - self.exponent, exponent
-        if not self._table.any():
+    def _widen(self) -> None:
+        """Make the bins as wide as the range needs."""
+        exponent = exponent_for(max(-self.low, self.high)) if self.count else self.exponent
+        shift = exponent - self.exponent
+        if shift <= 0:
             return
-        positive = coarsen(self._table[:BINS], shift)
-        negative = coarsen(np.concatenate(([0], self._table[:BINS:-1])), shift)
-        self._table = np.zeros(2 * BINS, np.int64)
-        self._table[: len(positive)] = positive
-        self._table[0] += negative[0]
-        self._table[-1 : -len(negative) : -1] = negative[1:]
+        negative, positive = self._sides()
+        self.exponent = exponent
+        self._table[:] = 0
+        self._below = 0
+        self._add_sides(coarsen(negative, shift), coarsen(positive, shift))
+
+    def _sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts by magnitude of the values below zero, and of the others."""
+        counts = self._table.sum(axis=0)
+        positive = counts[BINS:]
+        negative = np.concatenate(([0], counts[BINS - 1 : 0 : -1]))
+        negative[0] = self._below - negative.sum()
+        positive[0] -= negative[0]
+        return negative, positive
+
+    def _add_sides(self, negative: np.ndarray, positive: np.ndarray) -> None:
+        counts = self._table[0]
+        counts[BINS : BINS + len(positive)] += positive
+        counts[BINS : BINS - len(negative) : -1] += negative
+        self._below += int(negative.sum())
 
 
 def _trim(counts: np.ndarray) -> np.ndarray:
