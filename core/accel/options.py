@@ -115,6 +115,7 @@ class RunOptions:
         batch: Batch to run at; None: the artifact's first.
         workers: Simulator processes side by side.
         threads: Host threads; 0: all cores.
+        opt_levels: ``accel perf``: also compile at these levels of the vendor's compiler and compare them.
     """
 
     simulator: str = ""
@@ -122,6 +123,7 @@ class RunOptions:
     batch: int | None = None
     workers: int = 1
     threads: int = 0
+    opt_levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

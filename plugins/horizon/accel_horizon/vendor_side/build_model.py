@@ -15,103 +15,27 @@ from pathlib import Path
 import numpy as np
 from hbdk import __version__ as hbdk_version
 from horizon_nn.builder.model_builder import ModelBuilder
-from horizon_nn.common import Dataset, find_input_calibration, infer_shapes, modify_model_by_cpp_func
+from horizon_nn.common import (
+    Dataset,
+    create_batch_input_shape,
+    find_input_calibration,
+    infer_shapes,
+    modify_model_by_cpp_func,
+)
 from horizon_nn.compiler.hybrid_build import HybridBuilder
 from horizon_nn.converter import parse
-from horizon_nn.executor import ORTExecutor
 from horizon_nn.ir.horizon_onnx import quantizer
 from horizon_nn.quantizer.calibrater.activation import ActivationEqualization, PostCalibration
 from horizon_nn.quantizer.calibrater.activation.activation_asymmetric import ActivationAsymmetric
-from horizon_nn.quantizer.calibrater.base import CalibrationPass, CalibrationPipeline
+from horizon_nn.quantizer.calibrater.base import CalibrationPipeline
 from horizon_nn.quantizer.calibrater.post import AdjustConvQuantParams, RefineThreshold
 from horizon_nn.quantizer.calibrater.weight import BiasCorrection, weight_calibration
 from horizon_nn.reporter.calculate_hybrid_type import update_node_datatype_info
 from horizon_nn.utility import TEMP_DIR
 from horizon_nn.version import __version__ as hmct_version
+from thresholds import OurThresholds
 
-PREPROCESS = "HZ_PREPROCESS_FOR_"
-"""What hmct calls the result of the input conversion it puts before an input."""
 HBM = "PACKED_HBM_MODEL"
-
-
-class OurThresholds(CalibrationPass):
-    """Sets the thresholds that accel derived from its own calibration."""
-
-    def __init__(self, ranges, float_models, notes):
-        self.ranges = ranges
-        self.float_models = float_models
-        self.notes = notes
-        self.used = {}
-
-    @property
-    def name(self):
-        return "accel_thresholds"
-
-    def run_impl(self, calibrated_model, **_):
-        nodes = [
-            node
-            for node in calibrated_model.graph.type2nodes["HzCalibration"]
-            if node.tensor_type == "feature" and node.constant == 0
-        ]
-        renamed = self._renamed([n.inputs[0].name for n in nodes])
-        for node in nodes:
-            tensor = node.inputs[0].name
-            source = renamed.get(tensor, tensor)
-            if source not in self.ranges:
-                raise ValueError("accel: no calibration range for tensor " + tensor)
-            low, high = self.ranges[source]
-            symmetric = not node.qtype.startswith("uint")
-            node.thresholds = [max(abs(low), abs(high))] if symmetric else [min(low, 0.0), max(high, 0.0)]
-            self.used[tensor] = source
-        return calibrated_model
-
-    def _renamed(self, tensors):
-        """Ranges for tensors that hmct made itself: found by their values, equal to those of a known tensor."""
-        found = {t: t[len(PREPROCESS) :] for t in tensors if t.startswith(PREPROCESS)}
-        unknown = [t for t in tensors if t not in self.ranges and t not in found]
-        if unknown:
-            found.update(same_values(self.float_models, unknown, set(self.ranges), self.notes))
-        return found
-
-
-def same_values(float_models, unknown, known, notes):
-    """For each unknown tensor of the optimised model, a known one of the original model with the same values."""
-    original, optimised = float_models
-    shapes = original.graph.input_shapes
-    rng = np.random.RandomState(0)
-    feeds = {n: rng.rand(*shape).astype(np.float32) * 2 - 1 for n, shape in shapes.items()}
-    before = tensor_values(original, known, feeds)
-    after = tensor_values(optimised, set(unknown), feeds)
-    found = {}
-    for name in unknown:
-        values = after.get(name)
-        if values is None:
-            continue
-        values = np.sort(values, axis=None)
-        best = None
-        for other, theirs in before.items():
-            if theirs.size != values.size:
-                continue
-            distance = np.abs(np.sort(theirs, axis=None) - values).max() / (np.abs(values).max() + 1e-12)
-            if distance < 1e-3 and (best is None or distance < best[0]):
-                best = (distance, other)
-        if best:
-            found[name] = best[1]
-        elif values.min() != values.max():
-            notes.append(f"no measured range belongs to the compiler's own tensor {name}")
-    return found
-
-
-def tensor_values(model, wanted, feeds):
-    import copy
-
-    model = copy.deepcopy(model)
-    have = set(model.graph.output_names)
-    extra = [v for node in model.graph.nodes for v in node.outputs if v.name in wanted and v.name not in have]
-    model.graph.extend_outputs(extra)
-    results = ORTExecutor(model.infer_shapes()).to("cpu").create_session().forward(feeds)
-    results.update({n: f for n, f in feeds.items() if n in wanted})
-    return {n: np.asarray(v) for n, v in results.items() if n in wanted}
 
 
 class Builder(ModelBuilder):
@@ -223,6 +147,7 @@ def sources(job):
 def write_bin(job, hybrid, path):
     """The file that the board's runtime loads."""
     from horizon_tc_ui.hbdtort.onnx2horizonrt import build_runtime_model_wrapper
+    from horizon_tc_ui.hbdtort.runtime_pb2 import ModelProto
     from horizon_tc_ui.version import __version__ as tc_ui_version
 
     names = list(job["inputs"])
@@ -254,6 +179,10 @@ def write_bin(job, hybrid, path):
         "debug": "--debug" in job["flags"],
     }
     build_runtime_model_wrapper(hybrid, path, types, layouts, info)
+    # Written again with the entries of its maps in order: they come in another one each time.
+    model = ModelProto()
+    model.ParseFromString(Path(path).read_bytes())
+    Path(path).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def write_files(job, hybrid):
@@ -306,7 +235,9 @@ def main():
     result["node_types"] = node_types(builder.calibrated_model)
     result["mapping"] = builder.mapping or {}
     if check:
-        hybrid = HybridBuilder(infer_shapes(quantized, builder.original_model), job["march"], builder.hbdk_dict_parser)
+        shapes = create_batch_input_shape(quantized.graph.input_shapes, {})
+        shaped = infer_shapes(quantized, builder.original_model, input_shape=shapes)
+        hybrid = HybridBuilder(shaped, job["march"], builder.hbdk_dict_parser)
     else:
         stage("compile")
         model, hybrid = builder.compile(quantized)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from accel_worker import serve
 from horizon_nn.executor import ORTExecutor
-from onnx import TensorProto, load, shape_inference
+from onnx import TensorProto, helper, load
 
 HBM = "PACKED_HBM_MODEL"
 _open = {}
@@ -25,14 +25,7 @@ def open_model(params, _arrays):
                 tensor.data_type = TensorProto.STRING
                 del tensor.string_data[:]
                 tensor.string_data.append(data)
-    made = {o for node in model.graph.node for o in node.output}
-    shown = [n for n in params.get("layers", []) if n in made]
-    if shown:
-        known = {v.name: v for v in shape_inference.infer_shapes(model).graph.value_info}
-        known.update({v.name: v for v in model.graph.value_info})
-        have = {o.name for o in model.graph.output}
-        shown = [n for n in shown if n in known or n in have]
-        model.graph.output.extend(known[n] for n in shown if n not in have)
+    shown = show(model, params.get("layers", []))
     session = ORTExecutor(model).to("cpu").create_session()
     _open["session"] = session
     return {
@@ -40,6 +33,30 @@ def open_model(params, _arrays):
         "outputs": [o.name for o in session.get_outputs()],
         "layers": shown,
     }, {}
+
+
+def show(model, layers):
+    """Make inner tensors outputs; for each that there is, under what name it stands and whether it is NHWC."""
+    known = {v.name: v for v in model.graph.value_info}
+    producers = {o: node for node in model.graph.node for o in node.output}
+    have = {o.name for o in model.graph.output}
+    shown = {}
+    for layer in layers:
+        for name in (layer, layer + "_quantized", layer + "_calibrated_quantized"):
+            if name in producers and (name in known or name in have):
+                if name not in have:
+                    model.graph.output.append(known[name])
+                    have.add(name)
+                shown[layer] = {"name": name, "nhwc": is_nhwc(producers[name])}
+                break
+    return shown
+
+
+def is_nhwc(node):
+    for attribute in node.attribute:
+        if attribute.name == "data_format":
+            return helper.get_attribute_value(attribute) == b"NHWC"
+    return False
 
 
 def infer(params, arrays):
