@@ -70,6 +70,12 @@ class HorizonRunner:
                 code="usage.batch",
                 hints=[f"It was built for batch {', '.join(map(str, manifest.batches))}."],
             )
+        if self.stage == "hbm" and "--core-num 2" in manifest.options.get("flags", ""):
+            raise AccelError(
+                "hmct's simulator runs programs for one core",
+                code="unsupported.simulator",
+                hints=["Use --simulator quantized, which gives the same numbers."],
+            )
         self.batch = batch
         self.inputs, self.outputs = manifest.inputs, manifest.outputs
         self.device = f"{manifest.target} {'hbdk-sim' if self.stage == 'hbm' else self.stage + ' (hmct)'}"
