@@ -12,7 +12,8 @@ from accel.errors import AccelError
 from accel.report import Metric, Report, Table
 from accel.target import Numerics, Target
 
-_BYTES = {"fp32": 4.0, "fp16": 2.0}
+FLOAT_BYTES = {"fp32": 4.0, "fp16": 2.0}
+"""Bytes of a stored float."""
 COSTS = "costs"
 """Key of the costs in a manifest's details: the reference's own graph is not the network's."""
 
@@ -43,13 +44,13 @@ def machine(target: Target, numerics: Numerics, clusters: int) -> Machine:
 
 def network(costs: Costs, target: Target, numerics: Numerics, batch: int, clusters: int) -> Prediction:
     """The least time of one batch."""
-    weight = numerics.weight.bits / 8 if numerics.weight else _BYTES[numerics.float_type]
+    weight = numerics.weight.bits / 8 if numerics.weight else FLOAT_BYTES[numerics.float_type]
     return predict(
         costs,
         machine(target, numerics, clusters),
         batch=batch,
         weight_bytes=weight,
-        activation_bytes=_BYTES[numerics.float_type],
+        activation_bytes=FLOAT_BYTES[numerics.float_type],
     )
 
 
