@@ -75,7 +75,7 @@ def test_prediction_is_json_and_its_runs_rebuild_the_map() -> None:
     read = json.loads(json.dumps(found))
     flat = np.concatenate([np.full(n, k) for k, n in read["runs"]])
     np.testing.assert_array_equal(flat.reshape(read["size"]), found.array)
-    assert sum(c["share"] for c in read["classes"]) == pytest.approx(1)
+    assert sum(c["share"] for c in read["shares"]) == pytest.approx(1)
 
 
 def test_meter_counts_what_was_cut_off() -> None:

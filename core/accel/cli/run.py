@@ -83,6 +83,14 @@ def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: 
             if predictions is not None and "classes" in predictions[at]:
                 rows = [(c["label"], c["score"]) for c in predictions[at]["classes"]]
                 lines += ["  " + line for line in table(("class", "score"), rows, 78).splitlines()]
+            elif predictions is not None and "boxes" in predictions[at]:
+                found = [
+                    (b["label"], b["score"], " ".join(f"{v:.1f}" for v in b["box"])) for b in predictions[at]["boxes"]
+                ]
+                lines += ["  " + line for line in table(("class", "score", "x1 y1 x2 y2"), found, 78).splitlines()]
+            elif predictions is not None and "shares" in predictions[at]:
+                shares = [(c["label"], c["share"]) for c in predictions[at]["shares"]]
+                lines += ["  " + line for line in table(("class", "share of pixels"), shares, 78).splitlines()]
             else:
                 rows_ = [_row(n, a) for n, a in outputs.items()]
                 shown_ = table(("output", "type", "shape", "min", "mean", "max"), rows_, 78)

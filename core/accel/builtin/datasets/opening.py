@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accel.builtin.datasets.arrays import SUFFIXES as ARRAY_SUFFIXES
 from accel.builtin.datasets.arrays import array_file, array_folder
-from accel.builtin.datasets.labels import read_labels
 from accel.builtin.datasets.picture_files import empty_data, list_file, one_picture, picture_folder, unreadable
-from accel.builtin.datasets.pictures import Preprocessor, is_picture
+from accel.builtin.datasets.pictures import is_picture
+from accel.builtin.datasets.request import Request
 from accel.builtin.datasets.streamed import Source, StreamedDataset
 from accel.errors import AccelError
 from accel.preprocessing import Preprocessing
@@ -21,41 +22,6 @@ if TYPE_CHECKING:
 TRUE = frozenset({"1", "true", "yes", "on"})
 
 
-class Request:
-    """What was asked for: the path, the network's inputs, the preprocessing and the options."""
-
-    def __init__(
-        self,
-        path: Path,
-        inputs: Sequence[TensorSpec],
-        preprocessing: Preprocessing | None,
-        options: Mapping[str, str],
-    ) -> None:
-        self.path = path
-        self.inputs = inputs
-        self.preprocessing = preprocessing or Preprocessing()
-        self.options = options
-
-    def preprocessor(self) -> Preprocessor:
-        """For the only input; AccelError ``usage.input`` when there are several."""
-        if len(self.inputs) != 1:
-            names = ", ".join(spec.name for spec in self.inputs)
-            raise AccelError(
-                f"pictures feed one input and the network has {len(self.inputs)}: {names}",
-                code="usage.input",
-                hints=["Use .npz files with an array for each input."],
-            )
-        return Preprocessor(self.preprocessing, self.inputs[0])
-
-    def labels(self) -> tuple[str, ...]:
-        """Class names of the option ``labels``, or ()."""
-        return read_labels(Path(self.options["labels"])) if self.options.get("labels") else ()
-
-    def folder(self, option: str) -> Path | None:
-        """A path given as an option."""
-        return Path(self.options[option]) if self.options.get(option) else None
-
-
 def open_dataset(
     source: str | Path,
     model_inputs: Sequence[TensorSpec],
@@ -64,8 +30,9 @@ def open_dataset(
 ) -> StreamedDataset:
     """Open a data set by its path, or by ``kind:path``.
 
-    Kinds: ``folder``, ``list``, ``picture``, ``array``. Without one: a folder is pictures (flat or a folder a
-    class) or array files; ``.txt``/``.lst`` a list; ``.npy``/``.npz``/``.bin``/``.raw`` arrays.
+    Kinds: ``folder``, ``list``, ``picture``, ``array``, ``coco``, ``voc``, ``masks``, ``imagenet``, ``lmdb``. Without
+    one: a folder is an LMDB (``data.mdb``), VOC (``Annotations``), pictures (flat or a folder a class) or array files;
+    ``.txt``/``.lst`` is a list, ``.json`` COCO, ``.npy``/``.npz``/``.bin``/``.raw`` arrays.
 
     Args:
         source: Where the data is.
@@ -110,6 +77,8 @@ def guess_kind(path: Path) -> str:
         return "array"
     if is_picture(path):
         return "picture"
+    if suffix == ".json":
+        return "coco"
     if suffix in (".txt", ".lst", ".list"):
         return "list"
     raise AccelError(
@@ -120,6 +89,10 @@ def guess_kind(path: Path) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
+    if (path / "data.mdb").is_file():
+        return "lmdb"
+    if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
+        return "voc"
     try:
         suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
     except OSError as error:
@@ -156,9 +129,24 @@ def _open_array(request: Request) -> Source:
     return found
 
 
+def _later(module: str, name: str) -> Callable[[Request], Source]:
+    """An opener whose module is imported when it is used."""
+
+    def opened(request: Request) -> Source:
+        found: Callable[[Request], Source] = getattr(import_module(f"accel.builtin.datasets.{module}"), name)
+        return found(request)
+
+    return opened
+
+
 _OPENERS: dict[str, Callable[[Request], Source]] = {
     "folder": _open_folder,
     "list": _open_list,
     "picture": _open_picture,
     "array": _open_array,
+    "coco": _later("coco", "open_coco"),
+    "voc": _later("voc", "open_voc"),
+    "masks": _later("masks", "open_masks"),
+    "imagenet": _later("imagenet", "open_imagenet"),
+    "lmdb": _later("lmdb_data", "open_lmdb"),
 }

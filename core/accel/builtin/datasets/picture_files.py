@@ -32,9 +32,9 @@ class PictureFiles:
         preprocessor: Makes the input.
         labels: Class names by index.
         notes: Decisions taken on opening.
-        read_label: Turns ``PictureFile.label`` into the ground truth when the sample is read (a mask file
-            into an array); None: it is the ground truth.
-        fingerprint_label: The bytes a label stands for, for the digest; None: its ``repr``.
+        read_label: Makes the ground truth of a picture file of (height, width) when the sample is read (a mask
+            file into an array); None: ``PictureFile.label`` is the ground truth.
+        fingerprint_label: What the label stands for, for the digest; None: ``PictureFile.label``.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class PictureFiles:
         *,
         labels: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
-        read_label: Callable[[PictureFile], Any] | None = None,
+        read_label: Callable[[PictureFile, tuple[int, int]], Any] | None = None,
         fingerprint_label: Callable[[PictureFile], object] | None = None,
     ) -> None:
         self.files = files
@@ -63,7 +63,7 @@ class PictureFiles:
     def load(self, index: int) -> Sample:
         file = self.files[index]
         array, geometry = self.preprocessor(decode(file.path, file.name))
-        label = self._read_label(file) if self._read_label else file.label
+        label = self._read_label(file, geometry.original_size) if self._read_label else file.label
         meta = {**geometry.as_meta(), "path": file.path}
         return Sample(file.name, {self.preprocessor.spec.name: array}, label, meta)
 
@@ -127,7 +127,9 @@ def class_indices(folders: Sequence[str], labels: tuple[str, ...]) -> tuple[dict
     return {f: index for index, f in enumerate(sorted(folders))}, "sorted name"
 
 
-def list_file(path: Path, preprocessor: Preprocessor, root: Path | None = None, labels: tuple[str, ...] = ()) -> Any:
+def list_file(
+    path: Path, preprocessor: Preprocessor, root: Path | None = None, labels: tuple[str, ...] = ()
+) -> PictureFiles:
     """A text file with ``picture label`` a line (the label may be missing everywhere).
 
     The label is a class index: the last word of the line. Relative pictures lie below ``root``, or beside the

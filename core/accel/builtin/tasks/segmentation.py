@@ -23,7 +23,7 @@ OUTSIDE = -1
 
 
 class ClassMap(dict[str, Any]):
-    """A JSON-ready prediction: ``size`` [h, w], ``classes`` [{index, label, share}], ``runs`` [[class, pixels], ...] in
+    """A JSON-ready prediction: ``size`` [h, w], ``shares`` [{index, label, share}], ``runs`` [[class, pixels], ...] in
     row order; the map itself is :attr:`array`, int64 (h, w)."""
 
     def __init__(self, array: np.ndarray, names: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class ClassMap(dict[str, Any]):
         found, counts = np.unique(flat, return_counts=True)
         super().__init__(
             size=list(array.shape),
-            classes=[
+            shares=[
                 {"index": int(k), "label": _label(int(k), names), "share": float(n / flat.size)}
                 for k, n in zip(found, counts, strict=True)
             ],
@@ -108,7 +108,7 @@ class Segmentation:
         colors = self.palette[np.clip(array, 0, len(self.palette) - 1)]
         colors[array == OUTSIDE] = 0
         painted = Image.blend(picture, Image.fromarray(colors).resize(picture.size, 0), self.alpha)
-        largest = sorted(prediction["classes"], key=lambda c: -c["share"])[:12]
+        largest = sorted(prediction["shares"], key=lambda c: -c["share"])[:12]
         entries = [
             (f"{c['label']} {c['share']:.0%}", tuple(self.palette[c["index"] % len(self.palette)].tolist()))
             for c in largest
