@@ -28,6 +28,21 @@ class Codes:
     grid: Grid
 
 
+@dataclass(frozen=True)
+class Sum:
+    """The accumulator of a linear operator, before requantisation (and before a fused activation).
+
+    Attributes:
+        tensor: Integer-valued tensor of the quantised graph, bias included.
+        step: Real value of one step, shape () or (channels,).
+        axis: Where the channels lie.
+    """
+
+    tensor: str
+    step: np.ndarray
+    axis: int
+
+
 @dataclass
 class Context:
     """What handlers work with.
@@ -49,6 +64,8 @@ class Context:
     notes: list[str] = field(default_factory=list)
     fused: dict[str, str] = field(default_factory=dict)
     """First output of a node that was folded into another -> that other's name."""
+    sums: dict[str, Sum] = field(default_factory=dict)
+    """Accumulators by the name of the linear operator's result."""
     _codes: dict[str, Codes] = field(default_factory=dict)
     _floats: dict[tuple[str, FloatType], str] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)

@@ -16,7 +16,7 @@ from onnx import helper
 import accel.builtin.reference.ops  # noqa: F401  (registers the handlers)
 from accel.artifact import NodeNumerics
 from accel.builtin.reference import fixed_inputs, floating
-from accel.builtin.reference.context import HANDLERS, Context
+from accel.builtin.reference.context import HANDLERS, Context, Sum
 from accel.builtin.reference.graph import Source, Writer, checked_opset, unsupported
 from accel.builtin.reference.schemes import Grid
 from accel.calibration import Range
@@ -57,6 +57,8 @@ class QuantizedModel:
     tensors: Mapping[str, TensorForm]
     nodes: tuple[NodeNumerics, ...]
     notes: tuple[str, ...] = field(default=())
+    sums: Mapping[str, Sum] = field(default_factory=dict)
+    """Accumulators by the name of the linear operator's result, for passes that correct them."""
 
 
 def quantize(
@@ -92,7 +94,7 @@ def quantize(
         _write(ctx, node)
     for name in source.outputs:
         _write_output(ctx, name)
-    return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes))
+    return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums)
 
 
 def check_names(source: Source, overrides: Mapping[str, object]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
 from accel.builtin.reference import elementwise, exact, requantize, schemes
-from accel.builtin.reference.context import Context, handles
+from accel.builtin.reference.context import Context, Sum, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.ops.fusion import Clamp, following_clamp
 from accel.builtin.reference.schemes import F32
@@ -127,6 +127,12 @@ def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requanti
     clamp, grid = result.clamp, result.grid
     kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
     way = requantize.WAYS[numerics.requantize]
-    tensor = way(ctx.w, product, kept, grid, numerics, f"{clamp.output}/codes")
+
+    def multiply(bias: F32 | None, hint: str) -> str:
+        acc = product.multiply(bias, hint)
+        ctx.sums[node.output[0]] = Sum(acc, product.step, product.axis)
+        return acc
+
+    tensor = way(ctx.w, replace(product, multiply=multiply), kept, grid, numerics, f"{clamp.output}/codes")
     ctx.store(clamp.output, tensor, grid)
     ctx.report(node, numerics.precision)
