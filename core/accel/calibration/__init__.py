@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+MEAN_UNIT = 2**28
+"""``TensorStatistics.channel_sum`` counts in units of 1 / this."""
+
 METHODS = ("minmax", "percentile", "kl", "mse", "aciq")
 
 
@@ -46,6 +49,9 @@ class TensorStatistics:
             None: no such axis, a varying number of channels, not asked for, or the tensor only
             reorders another one.
         channel_high: float32 largest value by channel, likewise (-inf).
+        channel_sum: int64 sum over rows of the mean by channel, in units of ``1 / MEAN_UNIT`` (integers, so that it
+            does not depend on the order); None for tensors that no convolution or matmul reads.
+        rows: How many rows are in ``channel_sum``.
     """
 
     name: str
@@ -58,6 +64,16 @@ class TensorStatistics:
     positive: np.ndarray
     channel_low: np.ndarray | None = None
     channel_high: np.ndarray | None = None
+    channel_sum: np.ndarray | None = None
+    rows: int = 0
+
+    @property
+    def channel_mean(self) -> np.ndarray | None:
+        """float64 mean by channel over all rows and positions, or None."""
+        if self.channel_sum is None or not self.rows:
+            return None
+        mean: np.ndarray = self.channel_sum / (self.rows * MEAN_UNIT)
+        return mean
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from accel.calibration import TensorStatistics
+from accel.calibration import MEAN_UNIT, TensorStatistics
 
 BIN_BITS = 12
 BINS = 1 << BIN_BITS
@@ -27,6 +27,10 @@ CHUNK = 1 << 15
 
 PENDING = 1 << 16
 """Values kept back until there are enough of them to make fetching a tensor's table worth it."""
+
+MEAN_BITS = MEAN_UNIT.bit_length() - 1
+MEAN_LIMIT = 2.0**15
+"""Means by channel beyond it are not kept: a million rows of them must fit into int64."""
 
 _WIDTH = 2 * BINS
 # Magnitude k of a value >= 0 stands at index BINS + k, of a negative one at BINS - k: what truncation towards
@@ -78,6 +82,9 @@ class Accumulator:
         self.channel_low: np.ndarray | None = None
         self.channel_high: np.ndarray | None = None
         self._channels_vary = False
+        self.channel_sum: np.ndarray | None = None
+        self.rows = 0
+        self._no_means = False
 
     def add_range(self, low: float, high: float, count: int, nonfinite: int = 0) -> None:
         """Extremes (finite) and how many finite and other values they stand for; widens the range."""
@@ -138,6 +145,29 @@ class Accumulator:
             if self.low < 0:
                 self._below += int(np.count_nonzero(part < 0))
 
+    def add_means(self, mean: np.ndarray) -> None:
+        """Mean by channel of one row; tensors whose channels vary, or whose means are huge, keep none."""
+        if self._no_means:
+            return
+        if not np.all(np.abs(mean) < MEAN_LIMIT):
+            self.drop_means()
+            return
+        self._add_sums(np.rint(np.ldexp(mean.astype(np.float64), MEAN_BITS)).astype(np.int64), 1)
+
+    def _add_sums(self, sums: np.ndarray, rows: int) -> None:
+        if self.channel_sum is None:
+            self.channel_sum = sums.copy()
+        elif self.channel_sum.shape != sums.shape:
+            self.drop_means()
+            return
+        else:
+            self.channel_sum += sums
+        self.rows += rows
+
+    def drop_means(self) -> None:
+        """Keep no means by channel of this tensor."""
+        self.channel_sum, self.rows, self._no_means = None, 0, True
+
     def statistics(self) -> TensorStatistics:
         """What was seen so far."""
         self._bin_pending()
@@ -155,6 +185,8 @@ class Accumulator:
             positive=_trim(positive),
             channel_low=None if self.channel_low is None else self.channel_low.copy(),
             channel_high=None if self.channel_high is None else self.channel_high.copy(),
+            channel_sum=None if self.channel_sum is None else self.channel_sum.copy(),
+            rows=self.rows,
         )
 
     def merge(self, other: TensorStatistics) -> None:
@@ -170,6 +202,10 @@ class Accumulator:
                 self.channel_low, self.channel_high, self._channels_vary = None, None, True
             else:
                 self.add_channels(other.channel_low, other.channel_high)
+            if other.channel_sum is None:
+                self.drop_means()
+            elif not self._no_means:
+                self._add_sums(other.channel_sum, other.rows)
         else:
             self.nonfinite += other.nonfinite
 

@@ -2,7 +2,7 @@
 
 Layout, little endian: magic (8 bytes), version (u32), length of the header (u64), SHA-256 of all that
 follows (32 bytes), header (JSON), then for each tensor its counts (int64, negative then positive) and
-its channel extremes (float32, low then high).
+its channel extremes (float32, low then high) and sums of channel means (int64).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class _Tensor(msgspec.Struct, frozen=True):
     negative: int
     positive: int
     channels: int  # -1: none
+    averaged: int = -1  # channels with means; -1: none
+    rows: int = 0
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -134,6 +136,8 @@ def _entry(name: str, stats: TensorStatistics) -> _Tensor:
         negative=len(stats.negative),
         positive=len(stats.positive),
         channels=-1 if stats.channel_low is None else len(stats.channel_low),
+        averaged=-1 if stats.channel_sum is None else len(stats.channel_sum),
+        rows=stats.rows,
     )
 
 
@@ -144,6 +148,8 @@ def _arrays(calibration: Calibration) -> Iterator[bytes]:
         if stats.channel_low is not None and stats.channel_high is not None:
             yield stats.channel_low.astype("<f4").tobytes()
             yield stats.channel_high.astype("<f4").tobytes()
+        if stats.channel_sum is not None:
+            yield stats.channel_sum.astype("<i8").tobytes()
 
 
 def _tensors(header: _Header, data: memoryview) -> Iterator[tuple[str, TensorStatistics]]:
@@ -163,6 +169,7 @@ def _tensors(header: _Header, data: memoryview) -> Iterator[tuple[str, TensorSta
         low = high = None
         if entry.channels >= 0:
             low, high = take(entry.channels, "<f4", np.float32), take(entry.channels, "<f4", np.float32)
+        sums = take(entry.averaged, "<i8", np.int64) if entry.averaged >= 0 else None
         yield (
             entry.name,
             TensorStatistics(
@@ -176,6 +183,8 @@ def _tensors(header: _Header, data: memoryview) -> Iterator[tuple[str, TensorSta
                 positive=positive,
                 channel_low=low,
                 channel_high=high,
+                channel_sum=sums,
+                rows=entry.rows,
             ),
         )
     if at != len(data):

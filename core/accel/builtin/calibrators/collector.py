@@ -236,7 +236,9 @@ def _finish(found: Calibration, chosen: Plan) -> Calibration:
         if source == name:
             tensors[name] = found.tensors[name]
         else:
-            tensors[name] = replace(found.tensors[source], name=name, channel_low=None, channel_high=None)
+            tensors[name] = replace(
+                found.tensors[source], name=name, channel_low=None, channel_high=None, channel_sum=None, rows=0
+            )
     return replace(found, tensors=tensors)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,16 @@ HUGE = 1e15
 """Beyond it sums of products may overflow, and a NaN may come from nowhere."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One row of a tensor; smallest, largest and mean by channel where they are known."""
+
+    values: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    mean: np.ndarray | None = None
+
+
 class Network:
     """The instrumented network in ONNX Runtime; may be run by several threads at once.
 
@@ -35,22 +46,26 @@ class Network:
         proto, pairs = instrument(model, plan, extremes)
         self._session = open_session(proto)
         at = len(plan.fetched)
-        self._extremes = {name: (at + 2 * i, at + 2 * i + 1) for i, name in enumerate(pairs)}
+        self._extremes: dict[str, tuple[int, ...]] = {}
+        for name, outputs in pairs.items():
+            self._extremes[name] = tuple(range(at, at + len(outputs)))
+            at += len(outputs)
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
-        """Values, smallest and largest by channel (None: to be found) of the measured tensors."""
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Measured]:
+        """The measured tensors, each as one row of values with what is known by channel."""
         results = self._session.run(None, dict(feeds))
-        found: list[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = []
+        found: list[Measured] = []
         fetched = dict(zip(self.plan.fetched, results, strict=False))
         for name in self.plan.measured:
-            low_at, high_at = self._extremes.get(name, (None, None))
+            found_at = self._extremes.get(name)
             values = fetched[name] if name in fetched else feeds[name]
             if not self.per_channel or values.shape[:1] != (1,):
-                found.append((values, None, None))
-            elif low_at is None or high_at is None:
-                found.append((values, *channel_extremes(values)))
+                found.append(Measured(values))
+            elif found_at is None:
+                mean = channel_means(values) if name in self.plan.averaged else None
+                found.append(Measured(values, *channel_extremes(values), mean))
             else:
-                found.append((values, results[low_at].reshape(-1), results[high_at].reshape(-1)))
+                found.append(Measured(values, *(results[at].reshape(-1) for at in found_at)))
         return found
 
 
@@ -104,6 +119,13 @@ def spread(values: np.ndarray, limit: int) -> np.ndarray:
     return flat[: runs * RUN].reshape(runs, RUN)[::stride]
 
 
+def channel_means(values: np.ndarray) -> np.ndarray | None:
+    """Mean by channel (axis 1) of one row of shape (1, channels, ...); None without channels."""
+    if values.ndim < 2 or not values.size:
+        return None
+    return np.asarray(values.reshape(values.shape[1], -1).mean(axis=1, dtype=np.float64))
+
+
 class Worker:
     """The accumulators of one thread."""
 
@@ -115,17 +137,21 @@ class Worker:
     def take(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Measure one row."""
         found = self.network.run(feeds)
-        bounds = [_bounds(*entry) for entry in found]
+        bounds = [_bounds(entry.values, entry.low, entry.high) for entry in found]
         careful = self.network.plan.dirty or not all(low > -HUGE and high < HUGE for low, high in bounds)
-        for tensor, (values, low, high), (least, most) in zip(self.tensors, found, bounds, strict=True):
+        for tensor, entry, (least, most) in zip(self.tensors, found, bounds, strict=True):
+            values, low, high = entry.values, entry.low, entry.high
             if not values.size:
                 continue
             kept = spread(values, self.values)
             if careful:
                 _add_carefully(tensor, values, kept, per_channel=low is not None)
+                tensor.drop_means()
                 continue
             tensor.add_range(least, most, values.size)
             tensor.add_channels(low, high)
+            if entry.mean is not None:
+                tensor.add_means(entry.mean)
             tensor.fill(kept)
 
 

@@ -24,6 +24,9 @@ VIEWS = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "I
 FUSED_INTO = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization"})
 """Operators that compilers (and ONNX Runtime) compute together with a Relu or Clip behind them."""
 
+LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""What rounding of weights shifts by ``error of the weights * mean of the input``."""
+
 NO_NEW_NAN = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Neg", "Sum", "Abs", "Max", "Min"}
     | {"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softmax"}
@@ -46,6 +49,7 @@ class Plan:
         safe: Fetched tensors that hold a NaN only if an operand does.
         ranks: Rank by tensor where it is known.
         dirty: Some weight is not finite.
+        averaged: Measured tensors that a convolution or matmul reads: their means by channel are kept too.
     """
 
     names: tuple[str, ...]
@@ -56,6 +60,7 @@ class Plan:
     safe: frozenset[str]
     ranks: dict[str, int]
     dirty: bool
+    averaged: frozenset[str] = frozenset()
 
 
 def plan(model: Model) -> Plan:
@@ -92,7 +97,9 @@ def plan(model: Model) -> Plan:
     measured = tuple(name for name in names if name not in same_as)
     inputs = {spec.name for spec in model.inputs}
     fetched = tuple(name for name in measured if name not in inputs)
+    averaged = {_root(node.input[0], same_as) for node in graph.node if node.op_type in LINEAR}
     return Plan(
+        averaged=frozenset(averaged & set(measured)),
         names=tuple(names),
         measured=measured,
         same_as=same_as,
@@ -106,15 +113,15 @@ def plan(model: Model) -> Plan:
 
 def instrument(
     model: Model, chosen: Plan, extremes: Iterable[str]
-) -> tuple[onnx.ModelProto, dict[str, tuple[str, str]]]:
+) -> tuple[onnx.ModelProto, dict[str, tuple[str, ...]]]:
     """The graph with the fetched tensors as its outputs, in order, then smallest and largest value by
-    channel of the tensors in ``extremes``.
+    channel of the tensors in ``extremes``, and the mean of those that are averaged.
 
     ONNX Runtime finds these while the tensor is still in its cache, for a fraction of what a second pass
     over the fetched array costs.
 
     Returns:
-        The graph, and the names of the two outputs by tensor.
+        The graph, and the names of the two or three outputs by tensor.
     """
     proto = g.copy(model)
     graph = proto.graph
@@ -123,12 +130,12 @@ def instrument(
     for name in chosen.fetched:
         graph.output.append(known.get(name) or onnx.ValueInfoProto(name=name))
     taken = g.names_in(graph)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     as_input = g.opset(proto) >= 18
     for name in extremes:
         axes = list(range(2, chosen.ranks[name]))
         pair = []
-        for op in ("ReduceMin", "ReduceMax"):
+        for op in ("ReduceMin", "ReduceMax", "ReduceMean")[: 3 if name in chosen.averaged else 2]:
             out = g.fresh(taken, f"{name}/{op}")
             inputs, attributes = [name], {"axes": axes, "keepdims": 0}
             if as_input:
@@ -138,7 +145,7 @@ def instrument(
             graph.node.append(helper.make_node(op, inputs, [out], name=out, **attributes))
             graph.output.append(onnx.ValueInfoProto(name=out))
             pair.append(out)
-        found[name] = (pair[0], pair[1])
+        found[name] = tuple(pair)
     return proto, found
 
 
