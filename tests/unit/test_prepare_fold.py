@@ -154,6 +154,15 @@ def test_constants_and_fixed_shapes_fold(seed: int, fixed: bool) -> None:
     )
 
 
+def test_a_scalar_stays_a_scalar() -> None:
+    b = Builder(0)
+    mean = b.node("ReduceMean", b.constant(3, 3), keepdims=0)
+    folded = fold_constants(b.model(b.node("Add", "x", b.node("Unsqueeze", mean, b.value(np.array([0]))))))
+    scalar = fold_constants(b.model(b.node("Mul", "x", mean)))
+    assert [len(i.dims) for i in folded.proto.graph.initializer] == [1]
+    assert [len(i.dims) for i in scalar.proto.graph.initializer] == [0]
+
+
 def test_random_and_huge_constants_do_not_fold() -> None:
     b = Builder(0, (1, 4, 9, 9))
     noise = b.node("RandomNormal", shape=[4, 1, 1])

@@ -185,6 +185,12 @@ def test_real_networks_are_lowered_exactly(name: str) -> None:
     assert {bounds[n.input[2]] for n in low.proto.graph.node if n.op_type == "Clip"} == {0}
 
 
+def test_clip_bounds_become_scalars() -> None:
+    low = lower(CASES["clip rank 1"](), 11)
+    bound = next(n.input[2] for n in low.proto.graph.node if n.op_type == "Clip")
+    assert [len(i.dims) for i in low.proto.graph.initializer if i.name == bound] == [0]
+
+
 def test_an_older_model_keeps_its_set() -> None:
     model = one("Relu", 9)
     assert [i.version for i in lower(model, 11).proto.opset_import] == [9]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FRONTENDS: dict[str, tuple[str, ...]] = {
     "onnx": (".onnx",),
+    "caffe": (".prototxt", ".caffemodel"),
 }
 """Suffixes by frontend. Each is a module of this package with ``parse(source, options) -> Model``."""
 

@@ -176,6 +176,13 @@ def infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         AccelError: ``model.shape``, naming the node whose inputs do not fit.
     """
+    inferred = _infer(proto)
+    if any(str(d.dim_param).startswith("unk__") for v in _values(inferred.graph) for d in v.type.tensor_type.shape.dim):
+        _label_batch(inferred)
+    return inferred
+
+
+def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     clean = onnx.ModelProto()
     clean.CopyFrom(proto)
     del clean.graph.value_info[:]
@@ -185,6 +192,39 @@ def infer(proto: onnx.ModelProto) -> onnx.ModelProto:
         return shape_inference.infer_shapes(clean, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # the library raises InferenceError, TypeError and RuntimeError here
         raise shape_error(error, clean.graph) from error
+
+
+def _values(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    return [*graph.value_info, *graph.output]
+
+
+def _label_batch(proto: onnx.ModelProto) -> None:
+    """Name the sizes that inference lost track of (it does behind a Resize by factors): infer at batch 1 and
+    at batch 2, and see which of them follow the batch and which stay the same."""
+    free = {d.dim_param for v in proto.graph.input for d in v.type.tensor_type.shape.dim if d.dim_param}
+    if len(free) != 1:
+        return
+    known = []
+    for batch in (1, 2):
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(proto)
+        for value in fixed.graph.input:
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_value = batch
+        known.append(shapes(_infer(fixed).graph))
+    for value in _values(proto.graph):
+        one, two = (static_shape(k, value.name) for k in known)
+        dims = value.type.tensor_type.shape.dim
+        if one is None or two is None or not len(one) == len(two) == len(dims):
+            continue
+        for at, dim in enumerate(dims):
+            if not dim.dim_param.startswith("unk__"):
+                continue
+            if one[at] == two[at]:
+                dim.dim_value = one[at]
+            elif at == 0 and (one[at], two[at]) == (1, 2):
+                dim.dim_param = next(iter(free))
 
 
 def shape_error(error: Exception, graph: onnx.GraphProto) -> AccelError:
@@ -201,4 +241,5 @@ def shape_error(error: Exception, graph: onnx.GraphProto) -> AccelError:
 
 def tensor(name: str, value: np.ndarray) -> onnx.TensorProto:
     """An initialiser."""
-    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+    # Not ascontiguousarray: it makes a vector of a scalar.
+    return numpy_helper.from_array(np.asarray(value, order="C"), name)
