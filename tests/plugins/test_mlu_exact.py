@@ -212,3 +212,15 @@ def test_half_precision_overflows_to_infinity() -> None:
     made = quantize(model, TARGET.numerics_for("force_float32"))
     with ReferenceRunner(made.proto, made.tensors) as runner:
         assert (runner.run({"x": x})["y"] == 90000).all()
+
+
+@pytest.mark.parametrize("precision", ["force_float16", "qint8_mixed_float16"])
+def test_nodes_called_like_their_outputs(precision: str) -> None:
+    """Exporters name nodes after their outputs; rounding nodes must not take those names again."""
+    x = np.ones((1, 2), np.float32)
+    model = network([("Add", ["x", "x"], ["s"], {}), ("Mul", ["s", "s"], ["y"], {})], {"x": x.shape}, {"y": x.shape})
+    for node in model.proto.graph.node:
+        node.name = node.output[0]
+    made = quantize(model, TARGET.numerics_for(precision), {})
+    with ReferenceRunner(made.proto, made.tensors) as runner:
+        assert (runner.run({"x": x})["y"] == 4).all()

@@ -53,6 +53,8 @@ def emit(ctx: Context, node: onnx.NodeProto, kind: FloatType) -> None:
         else:
             copy.output[at] = ctx.w.name(name)
             ctx.store_float(name, copy.output[at], kind)
+    # Outputs are unique in the new graph; a node's own name may be that of a tensor (and of the node that makes it).
+    copy.name = next((o for o in copy.output if o), copy.name)
     ctx.w.nodes.append(copy)
     for name, tensor in pending:
         ctx.store_float(name, ctx.rounded(tensor, kind, name), kind)
