@@ -244,7 +244,7 @@ def test_emitted_script_does_what_the_worker_does(sdk, net, feeds, tmp_path) -> 
     options = {"precision": "int8", "calibrator": "vendor", "dataset": Data(feeds)}
     built = build(net, tmp_path, **options)
     calls = sdk.calls()
-    left = build(net, tmp_path, name="script", set={"emit_script": "true"}, **options)
+    left = build(net, tmp_path, name="script", set={"emit_script": "yes"}, **options)
     assert left.manifest.payload == "magicmind-script" and sdk.calls() == []
     text = (left.path / "build_magicmind.py").read_text()
     ast.parse(text, feature_version=(3, 7))
@@ -263,7 +263,7 @@ def test_emitted_script_does_what_the_worker_does(sdk, net, feeds, tmp_path) -> 
 
 def test_a_script_needs_no_sdk(net, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NEUWARE_HOME", str(tmp_path / "nowhere"))
-    left = build(net, tmp_path, precision="fp16", set={"emit_script": "true"})
+    left = build(net, tmp_path, precision="fp16", set={"emit_script": "yes"})
     assert {"build_magicmind.py", "builder_config.json", f"{net.name}.onnx"} <= {f.path for f in left.manifest.files}
 
 

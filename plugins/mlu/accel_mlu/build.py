@@ -20,6 +20,7 @@ from accel.toolchain.spec import Toolchain
 
 from accel_mlu import perf as predicted
 from accel_mlu.options import MluOptions, numerics, read_options
+from accel_mlu.overflow import NODES, HalfRunner
 from accel_mlu.targets import FIXED_POINT_OPS
 
 
@@ -32,7 +33,7 @@ def toolchain_of(target: Target) -> Toolchain:
 
 def build(
     model: Model, target: Target, options: BuildOptions, calibration: Calibration | None, workspace: Path
-) -> Artifact | None:
+) -> Artifact:
     """Build ``model`` for an MLU.
 
     Raises:
@@ -41,6 +42,41 @@ def build(
     mlu = read_options(target, options)
     asked = numerics(target, options.precision, mlu)
     options = replace(options, precision=asked.precision)
+    model, calibration, said = _rounded(model, asked, mlu, calibration)
+    made = _build(model, target, options, asked, mlu, calibration, workspace)
+    if not said:
+        return made
+    manifest = replace(made.manifest, notes=(*made.manifest.notes, said))
+    write_manifest(made.path, manifest)
+    return Artifact(made.path, manifest)
+
+
+def _rounded(
+    model: Model, asked: Numerics, mlu: MluOptions, calibration: Calibration | None
+) -> tuple[Model, Calibration | None, str]:
+    """The model with weights rounded by sums, and its calibration: activations hardly move."""
+    from accel.builtin.reference.rounding import round_weights
+
+    if not mlu.round_sums or asked.weight is None or asked.weight.bits > 8:
+        return model, calibration, ""
+    rounded, moved = round_weights(model, asked)
+    if calibration is not None and calibration.model_digest == model.digest:
+        calibration = replace(calibration, model_digest=rounded.digest)
+    said = (
+        f"{moved} weights go to the code next to the nearest, so that errors add up to nothing (rounding=nearest: off)"
+    )
+    return rounded, calibration, said if moved else ""
+
+
+def _build(
+    model: Model,
+    target: Target,
+    options: BuildOptions,
+    asked: Numerics,
+    mlu: MluOptions,
+    calibration: Calibration | None,
+    workspace: Path,
+) -> Artifact:
     if mlu.script and options.backend == "reference":
         raise AccelError("the reference needs no script", code="usage.option", hints=["Leave --backend reference out."])
     if mlu.script:
@@ -86,6 +122,8 @@ def _reference(
         if options.set.get(word):
             notes.append(f"{word} is for MagicMind; the reference does not use it")
     details = {**made.manifest.details, predicted.COSTS: predicted.costs_to_json(count(model))}
+    if asked.float_type == "fp16":
+        details[NODES] = {out: node.name or out for node in model.proto.graph.node for out in node.output if out}
     manifest = replace(made.manifest, notes=tuple(notes), details=details)
     write_manifest(made.path, manifest)
     return Artifact(made.path, manifest)
@@ -108,6 +146,8 @@ def open_runner(artifact: Artifact, options: RunOptions) -> Runner | None:
         from accel_mlu.magicmind.run import MagicMindRunner
 
         return MagicMindRunner(artifact, options)
+    if payload == "reference" and NODES in artifact.manifest.details:
+        return HalfRunner.of(artifact, options)
     return None
 
 

@@ -20,6 +20,7 @@ class MluOptions:
     Attributes:
         asymmetric: Activations have an offset.
         per_axis: Weights have a scale for each output channel.
+        round_sums: Round 8-bit weights so that the errors of kernels and channels add up to nothing.
         script: Leave the script that builds in the vendor's container instead of building here.
         preference: MagicMind's ``computation_preference``.
         shape_mutable: None: as the batches ask.
@@ -37,6 +38,7 @@ class MluOptions:
 
     asymmetric: bool = False
     per_axis: bool = True
+    round_sums: bool = True
     script: bool = False
     preference: Literal["auto", "fast", "high_precision"] = "auto"
     shape_mutable: bool | None = None
@@ -75,9 +77,10 @@ def read_options(target: Target, options: BuildOptions) -> MluOptions:
     return MluOptions(
         asymmetric=values.get("activation_quant_algo") == "asymmetric",
         per_axis=values.get("weight_quant_granularity") != "per_tensor",
-        script=values.get("emit_script") == "true",
+        round_sums=values.get("rounding") != "nearest",
+        script=values.get("emit_script") == "yes",
         preference=preference,  # type: ignore[arg-type]  # one of its choices
-        shape_mutable=None if mutable is None else mutable == "true",
+        shape_mutable=None if mutable is None else mutable == "yes",
         dim_range=_json(values, "dim_range"),
         input_layout=_json(values, "input_layout"),
         output_layout=_json(values, "output_layout"),
@@ -86,7 +89,7 @@ def read_options(target: Target, options: BuildOptions) -> MluOptions:
         config=_json_file(values.get("config", "")),
         range_names=_pattern(values.get("range_names", "{name}")),
         parser="native" if values.get("parser") == "native" else "onnx",
-        first_conv=values.get("first_conv") == "true",
+        first_conv=values.get("first_conv") == "yes",
         variants=tuple(v.strip() for v in values.get("variants", "").split(",") if v.strip()),
     )
 

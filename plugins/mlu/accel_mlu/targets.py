@@ -60,17 +60,23 @@ _QUANT_OPTIONS = (
     OptionSpec(
         "weight_quant_granularity", "one scale a weight tensor or a channel", ("per_axis", "per_tensor"), "per_axis"
     ),
+    OptionSpec(
+        "rounding",
+        "8-bit weights: so that errors of a channel add up to nothing, or each to the nearest code",
+        ("sums", "nearest"),
+        "sums",
+    ),
 )
 _EMIT = OptionSpec(
     "emit_script",
     "leave the standalone Python that builds inside the vendor's container, with its inputs, instead of building here",
-    ("true", "false"),
-    "false",
+    ("yes", "no"),
+    "no",
 )
 _MAGICMIND_OPTIONS = (
     *_QUANT_OPTIONS,
     OptionSpec("computation_preference", "speed against accuracy", ("auto", "fast", "high_precision"), "auto"),
-    OptionSpec("graph_shape_mutable", "shapes may change after the build", ("true", "false"), "false"),
+    OptionSpec("graph_shape_mutable", "shapes may change after the build", ("yes", "no"), "no"),
     OptionSpec("dim_range", 'free sizes by input, JSON: {"0": {"min": [1,3,64,64], "max": [8,3,512,512]}}'),
     OptionSpec("input_layout", 'layout change, JSON: {"0": {"src": "NCHW", "dst": "NHWC"}}'),
     OptionSpec("output_layout", 'layout change, JSON: {"0": {"src": "NHWC", "dst": "NCHW"}}'),
@@ -84,9 +90,9 @@ _MAGICMIND_OPTIONS = (
     _EMIT,
 )
 _TORCH_OPTIONS = (
-    OptionSpec("first_conv", "fold mean and std into the first convolution (uint8 input)", ("true", "false"), "false"),
+    OptionSpec("first_conv", "fold mean and std into the first convolution (uint8 input)", ("yes", "no"), "no"),
     OptionSpec("variants", "offline models to make: all, or a comma list of int8_fp16, int8_fp32 ..."),
-    _QUANT_OPTIONS[1],
+    *_QUANT_OPTIONS[1:],
     _EMIT,
 )
 
