@@ -158,12 +158,17 @@ def evaluate(deployment: Deployment, artifact: Artifact, model: Model | None) ->
     task = driver.make_task(deployment.task, options) if deployment.task else None
     if task is not None and artifact.manifest.labels and getattr(task, "labels", None) == ():
         task.labels = artifact.manifest.labels  # type: ignore[attr-defined]
-    with driver.run(artifact, deployment.run) as runner:
-        if model is None:
-            report = driver.evaluate(runner, data, task, deployment.evaluate)
+    with contextlib.ExitStack() as opened:
+        against = opened.enter_context(driver.run_float(model)) if model is not None else None
+        stages = deployment.evaluate.stages
+        runners = {
+            name: opened.enter_context(driver.run(artifact, replace(deployment.run, simulator=name))) for name in stages
+        }
+        if stages:
+            report = driver.evaluate_stages(runners, data, task, deployment.evaluate, against=against)
         else:
-            with driver.run_float(model) as against:
-                report = driver.evaluate(runner, data, task, deployment.evaluate, against=against)
+            runner = opened.enter_context(driver.run(artifact, deployment.run))
+            report = driver.evaluate(runner, data, task, deployment.evaluate, against=against)
     manifest = artifact.manifest
     subject = {
         "target": manifest.target,

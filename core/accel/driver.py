@@ -180,6 +180,22 @@ def evaluate(
         return report
 
 
+def evaluate_stages(
+    runners: Mapping[str, Runner],
+    dataset: Dataset,
+    task: Task | None = None,
+    options: EvaluateOptions | None = None,
+    *,
+    against: Runner | None = None,
+) -> Report:
+    """Several runners of one network (the stages of its build) over the same data, side by side in one report."""
+    from accel.builtin.evaluate import evaluator
+
+    with stage("evaluate", hints=_hints):
+        reports = evaluator.evaluate_stages(runners, dataset, task, options, reference=against)
+        return evaluator.side_by_side(dict(zip(runners, reports, strict=True)), title="stages")
+
+
 def compile(
     source: str | Path,
     targets: Sequence[str | Target],
