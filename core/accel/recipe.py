@@ -19,7 +19,7 @@ from accel.preprocessing import Preprocessing
 Words = str | int | float | bool
 
 
-class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     pass
 
 
