@@ -19,7 +19,7 @@ from accel.preprocessing import Preprocessing
 Words = str | int | float | bool
 
 
-class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
@@ -105,11 +105,11 @@ class RecipeFile(_Table):
     model: ModelTable
     targets: tuple[TargetTable, ...] = ()
     preprocessing: dict[str, Any] = {}
-    data: DataTable = DataTable()
+    data: DataTable = msgspec.field(default_factory=DataTable)
     task: TaskTable | None = None
-    build: BuildTable = BuildTable()
-    evaluate: EvaluateTable = EvaluateTable()
-    metrics: MetricsTable = MetricsTable()
+    build: BuildTable = msgspec.field(default_factory=BuildTable)
+    evaluate: EvaluateTable = msgspec.field(default_factory=EvaluateTable)
+    metrics: MetricsTable = msgspec.field(default_factory=MetricsTable)
     output: str = "build"
 
 
