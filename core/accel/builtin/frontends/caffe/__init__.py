@@ -236,6 +236,7 @@ def _report_unseen(net: Net, layer: Layer) -> None:
             continue
         if name not in layer.text.seen:
             net.notes.append(f"layer {layer.name!r}: {name} on line {line} is not understood and has no effect")
+            continue
         for message in layer.text.fields[name]:
             if isinstance(message, Message):
                 for field, at in message.unseen():
