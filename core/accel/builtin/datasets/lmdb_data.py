@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,12 @@ def open_lmdb(request: Request) -> LmdbPictures:
     return LmdbPictures(request.path, request.preprocessor(), order, request.labels())
 
 
-MAPPED = 64 << 20
+MAPPED = 16 << 20
 """Bytes read before the map is renewed: pages that were read count as ours until then."""
+
+
+KEYS = 1000
+"""Keys read before the map is renewed."""
 
 
 class LmdbPictures:
@@ -60,8 +65,7 @@ class LmdbPictures:
         self._preprocessor, self._order = preprocessor, order
         try:
             self._environment = self._open()
-            with self._environment.begin() as transaction, transaction.cursor() as cursor:
-                self._keys = [bytes(key) for key in cursor.iternext(values=False)]
+            self._keys = self._all_keys()
         except lmdb.Error as error:
             raise unreadable(path, ValueError(f"LMDB says: {error}")) from error
         if not self._keys:
@@ -72,6 +76,18 @@ class LmdbPictures:
 
     def name(self, index: int) -> str:
         return self._keys[index].decode("utf-8", errors="backslashreplace")
+
+    def _all_keys(self) -> list[bytes]:
+        """Every key, in order; the map is renewed now and then, like when values are read."""
+        keys: list[bytes] = []
+        while True:
+            with self._environment.begin() as transaction, transaction.cursor() as cursor:
+                if not (cursor.set_range(keys[-1]) and cursor.next() if keys else cursor.first()):
+                    return keys
+                some = itertools.islice(cursor.iternext(values=False), KEYS)
+                keys += [bytes(key) for key in some]
+            self._environment.close()
+            self._environment = self._open()
 
     def _open(self) -> Any:
         # Nobody writes while we read: no lock file is needed, and the folder may be read-only.
