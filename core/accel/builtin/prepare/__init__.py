@@ -46,6 +46,16 @@ PASSES: tuple[Pass, ...] = (
 )
 """In the order they run."""
 
+TUNING: tuple[Pass, ...] = (
+    Pass(
+        "bias_correction",
+        "Take off in the bias what rounded weights add on average (needs the calibration's means).",
+        "accel.builtin.prepare.bias_correction:correct_biases",
+    ),
+)
+"""Passes that builders run by :func:`accel.builtin.prepare.tuning.tune`, once numerics and thresholds are known. They
+change the float model on purpose, by as much as quantisation is off."""
+
 
 def check_names(switches: Mapping[str, bool]) -> None:
     """Refuse names that are no pass.
@@ -57,7 +67,7 @@ def check_names(switches: Mapping[str, bool]) -> None:
 
     from accel.errors import AccelError
 
-    known = [p.name for p in PASSES]
+    known = [p.name for p in (*PASSES, *TUNING)]
     for name in switches:
         if name not in known:
             near = get_close_matches(name, known, n=3)

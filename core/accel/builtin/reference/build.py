@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.artifact import Artifact, Manifest
+from accel.builtin.prepare.tuning import choose_ranges, tune
 from accel.builtin.reference.quantize import QuantizedModel, quantize
 from accel.calibration import Calibration, Range
 from accel.errors import AccelError
@@ -37,6 +38,7 @@ def build(
     numerics = target.numerics_for(options.precision)
     overrides = node_numerics(target, options.node_precisions)
     ranges = thresholds(model, numerics, overrides, options, calibration)
+    tuned = tune(model, numerics, ranges, calibration, options.passes, node_numerics=overrides)
     directory = workspace / "artifact"
     directory.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
@@ -44,7 +46,7 @@ def build(
     with progress.step(f"quantise for {target.name} {numerics.precision}", len(options.batches)) as step:
         for batch in options.batches:
             made = quantize(
-                at_batch(model, batch), numerics, ranges, node_numerics=overrides, place=f"{target.name} (reference)"
+                at_batch(tuned, batch), numerics, ranges, node_numerics=overrides, place=f"{target.name} (reference)"
             )
             path = directory / (f"{model.name}.onnx" if quantized is None else f"{model.name}_b{batch}.onnx")
             path.write_bytes(made.proto.SerializeToString(deterministic=True))
@@ -71,7 +73,7 @@ def build(
         model_digest=model.digest,
         calibration_digest=calibration.data_digest if calibration is not None and ranges else "",
         preprocessing=options.preprocessing,
-        passes=model.passes,
+        passes=tuned.passes,
         nodes=quantized.nodes,
         versions=versions(["accel-core", f"accel-{target.vendor}", "onnxruntime", "onnx", "numpy"]),
         options=described(options),
@@ -123,7 +125,7 @@ def thresholds(
         assert n.activation is not None
         key = (n.activation.bits, n.activation.symmetric)
         if key not in known:
-            known[key] = method_ranges(calibration, options.method, bits=key[0], symmetric=key[1])
+            known[key] = choose_ranges(model, calibration, options.method, bits=key[0], symmetric=key[1])
         return known[key]
 
     ranges = dict(by(numerics)) if numerics.quantized else {}
@@ -134,13 +136,6 @@ def thresholds(
                 if name in by(other) and (name in node.output or name not in ranges):
                     ranges[name] = by(other)[name]
     return ranges
-
-
-def method_ranges(calibration: Calibration, method: str, *, bits: int, symmetric: bool) -> dict[str, Range]:
-    """Ranges by a calibration method; ``auto`` is the embedded choice."""
-    if method == "auto":
-        method = "mse" if bits <= 8 else "minmax"
-    return calibration.ranges(method, bits=bits, symmetric=symmetric)
 
 
 def at_batch(model: Model, batch: int) -> Model:

@@ -66,6 +66,8 @@ class Context:
     """First output of a node that was folded into another -> that other's name."""
     sums: dict[str, Sum] = field(default_factory=dict)
     """Accumulators by the name of the linear operator's result."""
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    """Real values of the rounded weights, in the operator's own layout, likewise."""
     _codes: dict[str, Codes] = field(default_factory=dict)
     _floats: dict[tuple[str, FloatType], str] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)

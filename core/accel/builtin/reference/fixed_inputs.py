@@ -24,6 +24,7 @@ def _convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     x = _fixed(ctx, node, 0)
     on = schemes.weight_grid(numerics.weight, weight, axis if numerics.weight.granularity == "channel" else None)
     codes = schemes.quantize(weight, on, axis)
+    ctx.weights[node.output[0]] = schemes.dequantize(codes, on, axis)
     inverse = on.inverse
     if axis == 1 and inverse.ndim:
         inverse = np.tile(inverse, attrs.get("group", 1))
@@ -66,6 +67,8 @@ def _constant(ctx: Context, node: onnx.NodeProto, weight: F32, rank: int, bias: 
     x = _fixed(ctx, node, 0)
     on = schemes.weight_grid(numerics.weight, weight, 1 if numerics.weight.granularity == "channel" else None)
     codes = schemes.quantize(weight, on, 1)
+    real = schemes.dequantize(codes, on, 1)
+    ctx.weights[node.output[0]] = real.T if attributes(node).get("transB", 0) else real
     bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
     acc = exact.matmul(ctx, x.tensor, ctx.w.const(codes, hint=f"{node.output[0]}/weight"), bound, node.output[0])
     _finish(ctx, node, acc, elementwise.along(x.grid.inverse * on.inverse, rank, rank - 1), bias, ())

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -59,6 +60,8 @@ class QuantizedModel:
     notes: tuple[str, ...] = field(default=())
     sums: Mapping[str, Sum] = field(default_factory=dict)
     """Accumulators by the name of the linear operator's result, for passes that correct them."""
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Real values of the rounded weights, in the operator's own layout, likewise."""
 
 
 def quantize(
@@ -94,7 +97,7 @@ def quantize(
         _write(ctx, node)
     for name in source.outputs:
         _write_output(ctx, name)
-    return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums)
+    return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums, ctx.weights)
 
 
 def check_names(source: Source, overrides: Mapping[str, object]) -> None:

@@ -178,12 +178,14 @@ class _Build:
                 code="usage.option",
                 hints=["Use --calibrator vendor with --set parser=native, or leave parser=onnx."],
             )
-        from accel.builtin.reference.build import method_ranges
+        from accel.builtin.prepare.tuning import choose_ranges
 
         assert self.calibration is not None and self.numerics.activation is not None
         scheme = self.numerics.activation
         # The reference's choice for "auto": both backends get the same thresholds.
-        ranges = method_ranges(self.calibration, self.options.method, bits=scheme.bits, symmetric=scheme.symmetric)
+        ranges = choose_ranges(
+            self.model, self.calibration, self.options.method, bits=scheme.bits, symmetric=scheme.symmetric
+        )
         found = {}
         for name in fixed_inputs(self.model.proto):
             kept = ranges.get(name)

@@ -1,0 +1,67 @@
+"""What builders do to a calibrated model before they hand it to a compiler or to the reference.
+
+A vendor's builder takes all of it with two calls:
+
+    ranges = choose_ranges(model, calibration, options.method, bits=8, symmetric=True)
+    model = tune(model, numerics, ranges, calibration, options.passes)
+
+Tensor names stay, so the ranges and the calibration still fit the model that comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from accel.builtin.prepare import TUNING
+
+if TYPE_CHECKING:
+    from accel.calibration import Calibration, Range
+    from accel.model import Model
+    from accel.target import Numerics
+
+
+def choose_ranges(
+    model: Model, calibration: Calibration, method: str, *, bits: int = 8, symmetric: bool = True
+) -> dict[str, Range]:
+    """The kept range of every tensor by ``method``; ``auto`` is the embedded choice.
+
+    ``auto`` keeps 99.99 % of the values of inner tensors of up to 8 bits: beyond them lie outliers of a few channels,
+    and the finer step is worth more than they are. It keeps all of the model's outputs, where a cut-off value is
+    the answer itself, and all of wider codes, whose steps are fine anyway.
+
+    Raises:
+        AccelError: ``usage.method``.
+    """
+    if method != "auto":
+        return calibration.ranges(method, bits=bits, symmetric=symmetric)
+    everything = calibration.ranges("minmax", bits=bits, symmetric=symmetric)
+    if bits > 8:
+        return everything
+    found = calibration.ranges("percentile", bits=bits, symmetric=symmetric)
+    return found | {spec.name: everything[spec.name] for spec in model.outputs if spec.name in everything}
+
+
+def tune(
+    model: Model,
+    numerics: Numerics,
+    ranges: Mapping[str, Range],
+    calibration: Calibration | None,
+    switches: Mapping[str, bool] | None = None,
+    *,
+    node_numerics: Mapping[str, Numerics] | None = None,
+) -> Model:
+    """The tuning passes that are on; float numerics and a missing calibration give the model back.
+
+    Raises:
+        AccelError: as :func:`accel.builtin.reference.quantize.quantize`.
+    """
+    wanted = {p.name for p in TUNING if (switches or {}).get(p.name, p.default) and p.name not in model.passes}
+    quantized = numerics.quantized or any(n.quantized for n in (node_numerics or {}).values())
+    if not quantized or calibration is None or not ranges:
+        return model
+    if "bias_correction" in wanted:
+        from accel.builtin.prepare.bias_correction import correct_biases
+
+        model = correct_biases(model, numerics, ranges, calibration, node_numerics)
+    return model
