@@ -135,18 +135,18 @@ def stage(name: str, hints: Callable[[], Iterable[ErrorHint]] | None = None) -> 
         raise from_os_error(error, name) from error
     except MemoryError as error:
         raise AccelError(
-            f"{name} ran out of memory",
+            f"{name or 'the command'} ran out of memory",
             code="failed.memory",
             stage=name,
             hints=["Close other programs, or use a machine with more memory."],
         ) from error
     except RecursionError as error:
         raise AccelError(
-            f"{name} failed", code="failed.nesting", stage=name, cause="the input is nested too deeply"
+            f"{name or 'the command'} failed", code="failed.nesting", stage=name, cause="the input is nested too deeply"
         ) from error
     except Exception as error:
         raise AccelError(
-            f"{name} failed in a way accel does not know",
+            f"{name or 'the command'} failed in a way accel does not know",
             code="failed.internal",
             stage=name,
             cause=f"{type(error).__name__}: {error}",

@@ -52,9 +52,12 @@ def deployment_of(
     """What the recipe says, with the flags over it."""
     from accel.deployment import Data, Deployment, Request
     from accel.errors import AccelError
-    from accel.recipe import load
 
-    base = load(recipe) if recipe is not None else Deployment(source="", output=Path("build"))
+    base = Deployment(source="", output=Path("build"))
+    if recipe is not None:
+        from accel.recipe import load
+
+        base = load(recipe)
     if not (model or base.source):
         raise AccelError("no network was named", code="usage.arguments", hints=["accel compile net.onnx ..."])
     requests = base.requests

@@ -22,12 +22,14 @@ class State:
     debug: bool = False
     quiet: bool = False
     command: str = ""
+    line: str = ""
+    """The command line as it was typed, for "again:" in reports."""
     messages: list[str] = field(default_factory=list)
 
     def reset(self) -> None:
         """Forget the last command (tests run several in one process)."""
         self.json = self.debug = self.quiet = False
-        self.command = ""
+        self.command = self.line = ""
         self.messages = []
 
 

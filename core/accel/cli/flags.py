@@ -88,6 +88,7 @@ parse_flags = together(
 preprocessing_flags = together(
     click.option("--size", default="", metavar="H,W", help="Pixels of the input; default: the model's."),
     click.option("--resize", default="", metavar="KIND", help="stretch, short_side[:PIXELS] or letterbox."),
+    click.option("--interpolation", default="", metavar="F", help="bilinear, bicubic, nearest or area."),
     click.option("--color", default="", metavar="ORDER", help="rgb, bgr or gray."),
     click.option("--layout", default="", metavar="L", help="NCHW or NHWC."),
     click.option("--scale", type=float, help="Factor on the 0..255 pixel, applied first."),
@@ -181,7 +182,7 @@ def preprocessing(base: Preprocessing | None, given: Mapping[str, Any]) -> Prepr
 
     Args:
         base: From a recipe or an artifact.
-        given: ``size``, ``resize``, ``color``, ``layout``, ``scale``, ``mean``, ``std`` as on the command line.
+        given: ``size``, ``resize``, ``interpolation``, ``color``, ``layout``, ``scale``, ``mean``, ``std`` as typed.
     """
     from accel.preprocessing import Preprocessing
 
@@ -197,7 +198,7 @@ def preprocessing(base: Preprocessing | None, given: Mapping[str, Any]) -> Prepr
         changes["resize"] = choice(kind, "--resize", get_args(kinds["resize"]))
         if side:
             changes["resize_to"] = integers(side, "--resize")[0]
-    for name in ("color", "layout"):
+    for name in ("color", "layout", "interpolation"):
         if given.get(name):
             changes[name] = choice(given[name], f"--{name}", get_args(kinds[name]))
     if given.get("scale") is not None:

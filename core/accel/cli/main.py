@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -77,6 +78,7 @@ def take_flags(arguments: list[str]) -> list[str]:
             setattr(console.state, _FLAGS[word], True)
         else:
             rest.append(word)
+    console.state.line = shlex.join(["accel", *rest])
     console.state.command = next((w for w in rest if not w.startswith("-")), "")
     return rest
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.console import emit, number, shown, size, table
+from accel.cli.console import emit, number, shown, size, state, table
 
 if TYPE_CHECKING:
     from accel.building import Built
@@ -54,7 +55,8 @@ def built_text(built: Sequence[Built]) -> str:
 
 
 def show_reports(reports: Sequence[Report], failure: AccelError | None = None, extra: Any = None) -> None:
-    """Reports with their figures; several get one table side by side."""
+    """Reports with their figures and the command that gives them again; several get one table side by side."""
+    reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
     emit({"reports": list(reports), **(extra or {})}, lambda: reports_text(reports), failure)
 
 
@@ -70,6 +72,7 @@ def reports_text(reports: Sequence[Report]) -> str:
         parts.append(table(("target", "precision", "backend", *names), rows))
         parts.append("figures: " + ", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics)))
         parts += [f"note: {note}" for note in dict.fromkeys(n for r in reports for n in r.notes)]
+        parts += [f"again: {line}" for line in dict.fromkeys(c for r in reports for c in r.commands)]
         return "\n".join(parts)
     for report in reports:
         who = " ".join(report.subject[k] for k in ("target", "precision") if report.subject.get(k))
