@@ -1,0 +1,3 @@
+"""Cannot be imported."""
+
+raise ImportError("libbroken.so.3: cannot open shared object file")

@@ -1,0 +1,1 @@
+"""Parts that import, and are wrong in other ways."""
