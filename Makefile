@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r examples/zoo/packages.txt
 	touch $@
 
+demo: setup
+	$(BIN)/accel demo
+
 test: setup
 	$(BIN)/python -m pytest
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.cli import Cli, write_tiny
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -14,6 +15,18 @@ PLUGINS = Path(__file__).parent / "plugins"
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCEL_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line in this process."""
+    return Cli(capsys)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Path, Path]:
+    """A small network's file and a folder of samples."""
+    return write_tiny(tmp_path)
 
 
 def install(where: Path, *names: str) -> Path:

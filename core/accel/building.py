@@ -97,6 +97,52 @@ def refuse_foreign(output: Path) -> None:
         )
 
 
+def preflight(job: Job) -> None:
+    """Everything about a job that can be wrong before any long work is done.
+
+    Raises:
+        AccelError: ``unsupported.*``, ``usage.*``, ``toolchain.*``.
+    """
+    for precision in (job.options.precision, *job.options.node_precisions.values()):
+        job.target.numerics_for(precision)
+    _check_options(job)
+    if job.options.backend != "vendor":
+        return
+    toolchain = _toolchain(job.target)
+    if toolchain is None:
+        raise AccelError(
+            f"there is no vendor compiler for {job.target.name}",
+            code="unsupported.backend",
+            hints=["Use --backend reference."],
+        )
+    from accel.toolchain.find import require
+
+    require(toolchain)
+
+
+def check_node_names(job: Job, *models: Model) -> None:
+    """Per-node precisions must name nodes of the network, as it was read or as it was prepared.
+
+    Raises:
+        AccelError: ``usage.node`` with near names.
+    """
+    if not job.options.node_precisions:
+        return
+    known = {node.name for model in models for node in model.proto.graph.node}
+    for name in job.options.node_precisions:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=2)
+            raise AccelError(
+                f"the network has no node {name!r}",
+                code="usage.node",
+                hints=[
+                    f"Did you mean {' or '.join(near)}?" if near else "`accel check MODEL -t TARGET --all` lists them."
+                ],
+            )
+
+
 def needs_calibration(job: Job) -> bool:
     """Whether our statistics must be there before this build."""
     quantised = job.numerics.quantized or any(
@@ -119,11 +165,10 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
     """Build the prepared ``model``, or copy the same build out of the cache; publish it as ``job.output``."""
     started = time.monotonic()
     numerics = job.numerics  # unsupported precisions fail first
-    for precision in job.options.node_precisions.values():
-        job.target.numerics_for(precision)
     job = replace(job, options=replace(job.options, precision=numerics.precision))
     refuse_foreign(job.output)
-    _check_options(job)
+    preflight(job)
+    check_node_names(job, model)
     if needs_calibration(job):
         if calibration is None:
             raise calibration_missing(job)
@@ -132,12 +177,6 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
         calibration = None
     toolchain = _toolchain(job.target)
     environment = _environment(toolchain)
-    if job.options.backend == "vendor" and not job.target.toolchain:
-        raise AccelError(
-            f"there is no vendor compiler for {job.target.name}",
-            code="unsupported.backend",
-            hints=["Use --backend reference."],
-        )
     label = f"{model.name} for {job.target.name} {numerics.precision}"
     key = _key(model, job, calibration, environment)
     store = cache or NoCache()

@@ -225,7 +225,9 @@ def plan(target: str | Target, options: BuildOptions, folder: Path) -> Job:
     with stage("build"):
         found = resolve(target)
         numerics = found.numerics_for(options.precision)
-        return building.Job(found, replace(options, precision=numerics.precision), folder, named=False)
+        job = building.Job(found, replace(options, precision=numerics.precision), folder, named=False)
+        building.preflight(job)
+        return job
 
 
 def build_all(
@@ -258,15 +260,23 @@ def build_jobs(
         AccelError: ``usage.calibration`` when a job needs calibration and there is neither data nor a file.
     """
     from accel import building
+    from accel.calibrating import require_match
 
     if not jobs:
         raise AccelError("no target was named", code="usage.target", hints=["Name one: --target bm1684"])
+    with stage("build"):
+        for job in jobs:
+            building.preflight(job)
     prepared = {id(job): prepare(model, job.options.passes, cache=cache) for job in jobs}
     measured: dict[str, Calibration] = {}
     for job in jobs:
         network = prepared[id(job)]
+        with stage("build"):
+            building.check_node_names(job, network)
         if building.needs_calibration(job) and network.digest not in measured:
             if calibration is not None:
+                with stage("calibrate"):
+                    require_match(calibration, network, dataset)
                 measured[network.digest] = calibration
             elif dataset is not None:
                 measured[network.digest] = measure(

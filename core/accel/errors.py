@@ -131,6 +131,8 @@ def stage(name: str, hints: Callable[[], Iterable[ErrorHint]] | None = None) -> 
         if hints is not None:
             explain(error, hints())
         raise
+    except BrokenPipeError:
+        raise  # whoever read our output has gone; nothing failed
     except OSError as error:
         raise from_os_error(error, name) from error
     except MemoryError as error:

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from accel.deployment import Bars, Data, Deployment, Request
 from accel.errors import AccelError
-from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions
+from accel.options import Backend, BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions
 from accel.preprocessing import Preprocessing
 
 Words = str | int | float | bool
@@ -63,16 +63,16 @@ class BuildTable(_Table):
     """``[build]``: for every target; ``[[targets]]`` takes the same names."""
 
     precision: str | tuple[str, ...] = ()
-    backend: str | None = None
+    backend: Backend | None = None
     method: str | None = None
-    calibrator: str | None = None
+    calibrator: Literal["accel", "vendor"] | None = None
     batches: tuple[int, ...] | None = None
     dynamic: bool | None = None
     opt: int | None = None
     cores: int | None = None
     node_precisions: dict[str, str] | None = None
     fold_preprocessing: bool | None = None
-    int_io: tuple[str, ...] | None = None
+    int_io: tuple[Literal["input", "output"], ...] | None = None
     passes: dict[str, bool] | None = None
     set: dict[str, Words] | None = None
 
@@ -248,22 +248,7 @@ def _build_options(table: BuildTable, base: BuildOptions) -> BuildOptions:
         changes["set"] = {**base.set, **_words(changes["set"])}
     if "int_io" in changes:
         changes["int_io"] = frozenset(changes["int_io"])
-    try:
-        return msgspec.convert(
-            {**_plain(base), **_plain_values(changes)}, BuildOptions, dec_hook=lambda kind, value: value
-        )
-    except msgspec.ValidationError as error:
-        raise AccelError("the recipe's build options are wrong", code="usage.recipe", cause=str(error)) from error
-
-
-def _plain(options: BuildOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(replace(options, dataset=None))
-    return plain
-
-
-def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(dict(values))
-    return plain
+    return replace(base, **changes)
 
 
 def _preprocessing(table: Mapping[str, Any]) -> Preprocessing | None:

@@ -1,5 +1,7 @@
 """The kit that plugin authors run, on our own plugins."""
 
+from typing import ClassVar
+
 from accel.testing.conformance import PluginConformance
 
 
@@ -13,3 +15,4 @@ class TestHorizon(PluginConformance):
 
 class TestMlu(PluginConformance):
     package = "accel-mlu"
+    expected_failures: ClassVar = {"test_toolchains_and_hints": "cambricon-pytorch is not declared yet"}

@@ -36,7 +36,7 @@ def command(
     \b
     Examples:
       accel compile net.onnx -t bm1684 --data photos/
-      accel compile net.onnx -t bm1684 -t j5 -t mlu370-s4 -d photos/ --mean 127 --std 128
+      accel compile net.onnx -t bm1684 -t j5 -d photos/ --mean 127 --std 128
       accel compile -r accel.toml --precision fp16
     """
     from accel import deployment as work

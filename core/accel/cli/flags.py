@@ -76,7 +76,7 @@ data_flags = together(
     click.option("--labels", type=PATH, help="Class names, one a line."),
 )
 parse_flags = together(
-    many("--shape", "[INPUT=]1,3,224,224", "Shape of an input, for free dimensions."),
+    many("--shape", "[INPUT=]1,3,224,224", "Shape of an input, for free dimensions.", "--input-shape", "shape"),
     many("--output", "TENSOR", "Cut the network at this tensor."),
     many("--rename", "OLD=NEW", "Rename an input."),
     click.option("--weights", type=PATH, help="Second file of a two-file format."),

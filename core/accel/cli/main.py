@@ -88,16 +88,21 @@ def _invoke(arguments: list[str]) -> None:
 
     from accel.cli.app import app
 
+    if "_ACCEL_COMPLETE" in os.environ:
+        app.main(args=arguments, prog_name="accel")
     with stage(""):
+        # Not app.main(): it would turn Ctrl-C and a broken pipe into exceptions and exit codes of its own.
         try:
-            code = app.main(args=arguments or ["--help"], prog_name="accel", standalone_mode=False)
+            with app.make_context("accel", arguments or ["--help"]) as context:
+                app.invoke(context)
+        except click.exceptions.Exit as leave:
+            if leave.exit_code:
+                raise AccelError("stopped", code="usage") from leave
         except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            path = context.command_path if context is not None else "accel"
+            at = getattr(error, "ctx", None)
+            path = at.command_path if at is not None else "accel"
             summary = error.format_message().rstrip()
             raise AccelError(summary, code="usage.arguments", hints=[f"{path} --help"]) from error
-        if isinstance(code, int) and code:
-            raise AccelError("stopped", code="usage")
 
 
 def _sink() -> Any:

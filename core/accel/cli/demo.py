@@ -1,0 +1,70 @@
+"""``accel demo``: runs examples/demo of the checkout that this package belongs to."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from accel.cli import flags
+from accel.cli.console import emit, shown, size, table
+
+
+@click.command()
+@click.option("-o", "work", type=flags.PATH, help="Folder for inputs and artifacts; default: beside the example.")
+@click.option("--backend", default="reference", metavar="B", help="auto, vendor or reference.")
+def command(work: Path | None, backend: str) -> None:
+    """Compile a real network for three chips and compare.
+
+    Takes real weights and photos out of installed packages (`make setup` of the repository installs them).
+
+    \b
+    Examples:
+      accel demo
+      accel demo --backend auto
+    """
+    demo = _load()
+    rows = demo.run(work, flags.choice(backend, "--backend", ("auto", "vendor", "reference")))
+
+    def text() -> str:
+        cells = [
+            (r.target, r.precision, r.backend, r.top1, r.top5, r.cosine, size(r.bytes), f"{r.seconds:.1f}")
+            for r in rows
+        ]
+        where = work or demo.HERE / "work"
+        return "\n".join(
+            [
+                table(("target", "precision", "by", "top-1", "top-5", "cosine", "size", "seconds"), cells),
+                "20 photos that were not in the calibration; cosine of the logits against float.",
+                "Chips are simulated on this host. Seconds: build of a chip, evaluation of the float model.",
+                f"artifacts: {shown(where / 'build')}",
+            ]
+        )
+
+    emit({"rows": rows}, text)
+
+
+def _load() -> ModuleType:
+    from accel.errors import AccelError
+
+    file = Path(__file__).parents[3] / "examples" / "demo" / "demo.py"
+    if not file.is_file():
+        raise AccelError(
+            "the demo is not part of the installed package",
+            code="usage.demo",
+            hints=["It is in the repository: clone it and run `make demo`."],
+        )
+    spec = importlib.util.spec_from_file_location("accel_demo", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["accel_demo"] = module  # its data classes look their module up
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise AccelError(
+            "the demo's packages are not installed", code="usage.demo", cause=str(error), hints=["make setup"]
+        ) from error
+    return module
