@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("Look", "Describe an artifact, a network or a vendor's file."),
     "perf": ("Look", "Show an artifact's speed and memory."),
     "combine": ("Look", "Put artifacts of several batch sizes into one."),
-    "data": ("Housekeeping", "Write pictures to Caffe's LMDB form."),
+    "data": ("Housekeeping", "Prepare sample data (pack pictures into an LMDB)."),
     "doctor": ("Housekeeping", "Say what is installed and what is wrong."),
     "toolchain": ("Housekeeping", "Install, list and remove vendors' compilers."),
     "cache": ("Housekeeping", "List, measure and empty the result cache."),

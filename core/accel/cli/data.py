@@ -12,7 +12,7 @@ from accel.cli.console import emit, shown
 
 @click.group()
 def command() -> None:
-    """Prepare sample data.
+    """Prepare sample data (pack pictures into an LMDB).
 
     \b
     Examples:
