@@ -291,6 +291,7 @@ def _complete(
         versions={**known, **manifest.versions},
         options={**_asked(job.options), **manifest.options},
         notes=tuple(dict.fromkeys(notes)),
+        details={**({"metadata": model.metadata} if model.metadata else {}), **manifest.details},
     )
     write_manifest(made.path, manifest)
     return Artifact(made.path, manifest)

@@ -155,9 +155,7 @@ def evaluate(deployment: Deployment, artifact: Artifact, model: Model | None) ->
     options = dict(deployment.task_options)
     if deployment.task and deployment.evaluate.topk != 5:
         options.setdefault("topk", str(deployment.evaluate.topk))
-    task = driver.make_task(deployment.task, options) if deployment.task else None
-    if task is not None and artifact.manifest.labels and getattr(task, "labels", None) == ():
-        task.labels = artifact.manifest.labels  # type: ignore[attr-defined]
+    task = driver.make_task(deployment.task, options, artifact) if deployment.task else None
     with contextlib.ExitStack() as opened:
         against = opened.enter_context(driver.run_float(model)) if model is not None else None
         stages = deployment.evaluate.stages

@@ -339,8 +339,11 @@ def open_dataset(
         return found
 
 
-def make_task(name: str, options: Mapping[str, str] | None = None) -> Task:
+def make_task(name: str, options: Mapping[str, str] | None = None, artifact: Artifact | None = None) -> Task:
     """The task called ``name`` (``classification`` ...).
+
+    With an ``artifact`` the task takes over what its manifest says and the options do not: class names, and the
+    parameters of a detection head that was cut off.
 
     Raises:
         AccelError: ``usage.task`` when no plugin brings it.
@@ -349,7 +352,18 @@ def make_task(name: str, options: Mapping[str, str] | None = None) -> Task:
         task: Task | None = hooks().accel_task(name=name, options=dict(options or {}))
         if task is None:
             raise AccelError(f"there is no task {name!r}", code="usage.task", hints=["classification is built in."])
+        if artifact is not None:
+            _introduce(task, artifact)
         return task
+
+
+def _introduce(task: Any, artifact: Artifact) -> None:
+    """Tell a task what the manifest knows."""
+    if artifact.manifest.labels and getattr(task, "labels", None) == ():
+        task.labels = artifact.manifest.labels
+    metadata = artifact.manifest.details.get("metadata")
+    if isinstance(metadata, Mapping) and hasattr(task, "adopt"):
+        task.adopt(metadata)
 
 
 def check(model: Model, target: str | Target, options: BuildOptions | None = None) -> Sequence[NodeSupport]:

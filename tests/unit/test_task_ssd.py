@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,45 @@ def test_draw_and_meter(tmp_path: Path) -> None:
     assert [t.title for t in meter.tables()] == ["COCO", "COCO by class", "VOC by class"]
     with pytest.raises(AccelError, match="not labelled with boxes"):
         meter.add(prediction, Sample("b", {}, 3))
+
+
+def head(**changes: object) -> dict[str, str]:
+    from accel.builtin.frontends.detection import KEY, DetectionHead
+
+    start = DetectionHead(
+        location="a",
+        confidence="b",
+        classes=2,
+        background=0,
+        share_location=True,
+        code="center_size",
+        variance_in_target=False,
+        nms_threshold=0.3,
+        nms_top_k=-1,
+        nms_eta=1.0,
+        keep_top_k=7,
+        confidence_threshold=0.6,
+        priors=np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]], np.float32),
+        variances=np.full((2, 4), 0.5, np.float32),
+    )
+    return {KEY: replace(start, **changes).to_json()}  # type: ignore[arg-type]
+
+
+def test_a_head_that_was_cut_off_is_adopted() -> None:
+    outputs = {"b": np.array([[[0.1, 0.9], [0.5, 0.5]]]), "a": np.array([[[1.0, 0, 0, 0], [0, 0, 0, 0]]])}
+    sample = Sample("s", {}, None, SQUARE)
+
+    def boxes(options: dict[str, str], **changes: object) -> list[list[float]]:
+        task = make_task("ssd", options)
+        task.adopt(head(**changes))  # type: ignore[attr-defined]
+        return [b["box"] for b in task.decode(outputs, sample)["boxes"]]
+
+    assert boxes({}) == [[25, 0, 75, 50]]
+    assert boxes({"score": "0.4"}) == [[25, 0, 75, 50], [50, 50, 100, 100]]  # what was given stays
+    assert boxes({}, variance_in_target=True) == [[50, 0, 100, 50]]
+    assert boxes({}, code="corner") == [[50, 0, 50, 50]]
+    assert boxes({}, code="corner_size") == [[25, 0, 50, 50]]
+    for changes in ({"share_location": False}, {"nms_eta": 0.9}):
+        with pytest.raises(AccelError) as caught:
+            boxes({}, **changes)
+        assert caught.value.code == "unsupported.head"

@@ -188,10 +188,7 @@ def _task(artifact: Artifact, runner: Runner, given: dict[str, Any]) -> Task | N
         options.setdefault("topk", str(given["top"]))
     if given["labels"] is not None:
         options.setdefault("labels", str(given["labels"]))
-    task = driver.make_task(name, options)
-    if labels and getattr(task, "labels", None) == ():
-        task.labels = labels  # type: ignore[attr-defined]
-    return task
+    return driver.make_task(name, options, artifact)
 
 
 def _write(out: Path, results: list[tuple[Sample, dict[str, np.ndarray]]]) -> None:

@@ -67,6 +67,12 @@ class Detection:
             ]
         }
 
+    def adopt(self, metadata: Mapping[str, str]) -> None:
+        """Take what a network's metadata say about its head (``Manifest.details["metadata"]``)."""
+        adopted = getattr(self._decoder, "adopt", None)
+        if adopted is not None:
+            adopted(metadata)
+
     def _label(self, index: int) -> str:
         return self.labels[index] if index < len(self.labels) else str(index)
 

@@ -20,6 +20,10 @@ class TaskOptions:
         self._options = dict(options)
         self._asked: set[str] = set()
 
+    def has(self, name: str) -> bool:
+        """Whether the user gave it."""
+        return name in self._options
+
     def text(self, name: str, default: str = "", choices: tuple[str, ...] = ()) -> str:
         """A word, one of ``choices`` if there are any."""
         value = self._get(name, default, str)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accel.builtin.frontends.detection import KEY, DetectionHead
 from accel.builtin.tasks.boxes import Detections, suppress_by_class
 from accel.builtin.tasks.detection import Detection, wrong_outputs
 from accel.builtin.tasks.options import TaskOptions
@@ -89,18 +90,24 @@ def _priors_of(layer: PriorLayer, size: tuple[int, int]) -> np.ndarray:
     return np.clip(boxes, 0.0, 1.0) if layer.clip else boxes
 
 
-def decode_locations(locations: np.ndarray, priors: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Corner boxes from centre-size codes.
+def decode_locations(
+    locations: np.ndarray, priors: np.ndarray, variances: np.ndarray, code: str = "center_size"
+) -> np.ndarray:
+    """Corner boxes from a head's codes.
 
     Args:
-        locations: (p, 4): dx, dy, dw, dh.
+        locations: (p, 4): dx, dy, dw, dh of ``center_size``, else offsets of the corners.
         priors: (p, 4) corners.
-        variances: (4,) or (p, 4); centre = prior centre + variance * d * prior size, size = prior size *
-            exp(variance * d).
+        variances: (4,) or (p, 4).
+        code: ``center_size``: centre = prior centre + variance * d * prior size, size = prior size * exp(variance
+            * d); ``corner``: corners = prior corners + variance * d; ``corner_size``: the same in prior sizes.
     """
     sizes = priors[:, 2:] - priors[:, :2]
     centers = (priors[:, :2] + priors[:, 2:]) / 2
     scaled = locations * variances
+    if code != "center_size":
+        moved: np.ndarray = priors + (scaled * np.tile(sizes, 2) if code == "corner_size" else scaled)
+        return moved
     center = centers + scaled[:, :2] * sizes
     half = sizes * np.exp(np.minimum(scaled[:, 2:], 50.0)) / 2
     return np.concatenate([center - half, center + half], axis=1)
@@ -113,9 +120,13 @@ class Ssd:
     none), ``variances`` (0.1,0.1,0.2,0.2), ``softmax`` (``auto``), ``priors`` (``ssd300``, or an .npy file of
     (p,4) or (1,2,4p) corners as shares of the picture; default: an output of the network), ``loc``, ``conf``,
     ``prior_output`` (names of outputs). Classes are counted without the background.
+
+    What is not given comes from the head that the frontend cut off the network (:meth:`adopt`), if there is one.
     """
 
     def __init__(self, given: TaskOptions) -> None:
+        self._given = given
+        self.code = "center_size"
         self.score = given.number("score", 0.01)
         self.nms = given.number("nms", 0.45)
         self.candidates = given.whole("candidates", 400)
@@ -127,6 +138,38 @@ class Ssd:
         if self.variances.shape != (4,):
             raise AccelError("variances are four numbers", code="usage.task")
         self.priors, self.prior_variances = _given_priors(given.text("priors"))
+
+    def adopt(self, metadata: Mapping[str, str]) -> None:
+        """Take the parameters of a head from a network's metadata; options that were given stay.
+
+        Raises:
+            AccelError: ``model.detection`` for metadata that are broken, ``unsupported.head`` for a head with a box
+                for every class or a threshold that adapts.
+        """
+        if KEY not in metadata or self.priors is not None or self.names["prior_output"]:
+            return
+        head = DetectionHead.from_json(metadata[KEY])
+        if not head.share_location or head.nms_eta != 1.0:
+            raise AccelError(
+                "this SSD head is not supported",
+                code="unsupported.head",
+                cause="it has a box for every class, or a suppression threshold that adapts",
+            )
+        self.priors = head.priors.astype(np.float64)
+        self.prior_variances = np.ones_like(self.priors) if head.variance_in_target else head.variances.astype(float)
+        self.code = head.code
+        theirs: dict[str, object] = {
+            "score": head.confidence_threshold,
+            "nms": head.nms_threshold,
+            "candidates": max(0, head.nms_top_k),
+            "keep": max(0, head.keep_top_k),
+            "background": head.background,
+        }
+        for name, value in theirs.items():
+            if not self._given.has(name):
+                setattr(self, name, value)
+        self.names["loc"] = self.names["loc"] or head.location
+        self.names["conf"] = self.names["conf"] or head.confidence
 
     def __call__(self, outputs: Mapping[str, np.ndarray], size: tuple[int, int]) -> Detections:
         """See :data:`accel.builtin.tasks.detection.Decoder`."""
@@ -144,14 +187,14 @@ class Ssd:
         found = Detections(
             rows[:, 3:7].astype(np.float64), rows[:, 2].astype(np.float64), self._class(rows[:, 1].astype(np.int64))
         )
-        return found.best(self.keep)
+        return found.best(self.keep or len(found))
 
     def _from_heads(self, outputs: Mapping[str, np.ndarray]) -> Detections:
         locations, confidences, priors, variances = self._heads(outputs)
         scores = self._probabilities(confidences)
         counted = np.arange(scores.shape[1]) != self.background
         at, index = np.nonzero((scores > self.score) & np.isfinite(scores) & counted[None])
-        boxes = decode_locations(locations[at], priors[at], variances[at])
+        boxes = decode_locations(locations[at], priors[at], variances[at], self.code)
         sound = np.isfinite(boxes).all(axis=1)
         found = Detections(boxes, scores[at, index], self._class(index)).at(sound)
         return suppress_by_class(found, self.nms, candidates=self.candidates, keep=self.keep)
