@@ -57,7 +57,7 @@ class CalibrateOptions:
     batch: int = 1
     resume: Path | None = None
     per_channel: bool = True
-    values: int = 16384
+    values: int = 8192
 
 
 @dataclass(frozen=True)

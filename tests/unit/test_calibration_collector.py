@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from accel.builtin.calibrators import collector
 from accel.builtin.calibrators.collector import collect
-from accel.builtin.calibrators.measuring import RUN, open_session, spread
+from accel.builtin.calibrators.measuring import open_session
+from accel.builtin.calibrators.packing import RUN, spread
 from accel.builtin.calibrators.tensors import plan
 from accel.calibration import METHODS, Calibration
 from accel.calibration.histogram import Accumulator

@@ -25,9 +25,6 @@ MIN_EXPONENT = -120
 CHUNK = 1 << 15
 """Values binned at a time: what the steps hand to each other stays in the processor's cache."""
 
-PENDING = 1 << 16
-"""Values kept back until there are enough of them to make fetching a tensor's table worth it."""
-
 MEAN_BITS = MEAN_UNIT.bit_length() - 1
 MEAN_LIMIT = 2.0**15
 """Means by channel beyond it are not kept: a million rows of them must fit into int64."""
@@ -77,8 +74,6 @@ class Accumulator:
         self.exponent = MIN_EXPONENT
         self._table = np.zeros((2, _WIDTH), np.int64)
         self._below = 0  # negative values in all: they share the bin next to zero with the others
-        self._pending = np.empty(0, np.float32)
-        self._waiting = 0
         self.channel_low: np.ndarray | None = None
         self.channel_high: np.ndarray | None = None
         self._channels_vary = False
@@ -109,28 +104,10 @@ class Accumulator:
             np.maximum(self.channel_high, high, out=self.channel_high)
 
     def fill(self, values: np.ndarray) -> None:
-        """Count finite values (any shape and stride) that lie in the range added before."""
+        """Count finite values (any shape) that lie in the range added before."""
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float32)  # float16 fits exactly
-        if values.size > PENDING or (self._waiting and self._pending.dtype != values.dtype):
-            self._bin_pending()
-        if values.size > PENDING:
-            self._bin(values.reshape(-1))
-            return
-        if self._waiting + values.size > PENDING:
-            self._bin_pending()
-        if len(self._pending) < PENDING or self._pending.dtype != values.dtype:
-            self._pending = np.empty(PENDING, values.dtype)
-        room = self._pending[self._waiting : self._waiting + values.size]
-        np.copyto(room.reshape(values.shape), values)
-        self._waiting += values.size
-
-    def _bin_pending(self) -> None:
-        if self._waiting:
-            self._bin(self._pending[: self._waiting])
-            self._waiting = 0
-
-    def _bin(self, values: np.ndarray) -> None:
+        values = values.reshape(-1)
         self._widen()
         scale = values.dtype.type(math.ldexp(1.0, -self.exponent))
         scaled, index = _scratch(values.dtype)
@@ -145,14 +122,16 @@ class Accumulator:
             if self.low < 0:
                 self._below += int(np.count_nonzero(part < 0))
 
-    def add_means(self, mean: np.ndarray) -> None:
-        """Mean by channel of one row; tensors whose channels vary, or whose means are huge, keep none."""
+    def add_means(self, means: np.ndarray | None) -> None:
+        """Means by channel of rows, [rows, channels]; tensors whose channels vary or have huge means keep none."""
         if self._no_means:
             return
-        if not np.all(np.abs(mean) < MEAN_LIMIT):
+        if means is None or not np.all(np.abs(means) < MEAN_LIMIT):
             self.drop_means()
             return
-        self._add_sums(np.rint(np.ldexp(mean.astype(np.float64), MEAN_BITS)).astype(np.int64), 1)
+        # Rounded row by row, so that how rows are grouped does not show.
+        units = np.rint(np.ldexp(means.astype(np.float64), MEAN_BITS)).astype(np.int64)
+        self._add_sums(units.sum(axis=0), len(means))
 
     def _add_sums(self, sums: np.ndarray, rows: int) -> None:
         if self.channel_sum is None:
@@ -170,7 +149,6 @@ class Accumulator:
 
     def statistics(self) -> TensorStatistics:
         """What was seen so far."""
-        self._bin_pending()
         self._widen()
         negative, positive = self._sides()
         seen = self.count > 0
@@ -193,7 +171,6 @@ class Accumulator:
         """Add what another pass saw of the same tensor."""
         if other.count:
             had = self.count > 0
-            self._bin_pending()
             self.add_range(other.low, other.high, other.count, other.nonfinite)
             self._widen()
             shift = self.exponent - other.exponent

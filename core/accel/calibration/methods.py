@@ -34,7 +34,15 @@ MSE_STEPS = 128
 def ranges(calibration: Calibration, method: str, *, bits: int = 8, symmetric: bool = True) -> dict[str, Range]:
     """Range by tensor name; see :meth:`accel.calibration.Calibration.ranges`."""
     derive = _method(method)
-    return {name: derive(stats, bits, symmetric) for name, stats in calibration.tensors.items()}
+    known: dict[tuple[object, ...], Range] = {}
+    found = {}
+    for name, stats in calibration.tensors.items():
+        # Views and fused activations carry the statistics of another tensor.
+        key = (stats.low, stats.high, stats.exponent, stats.negative.tobytes(), stats.positive.tobytes())
+        if key not in known:
+            known[key] = derive(stats, bits, symmetric)
+        found[name] = known[key]
+    return found
 
 
 def _method(name: str) -> Callable[[TensorStatistics, int, bool], Range]:

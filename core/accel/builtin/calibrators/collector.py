@@ -48,7 +48,7 @@ def collect(model: Model, dataset: Dataset, options: CalibrateOptions) -> Calibr
 
     single = set_batch(model, 1) if any(isinstance(d, int) and d > 1 for d in _batches(model)) else model
     chosen = plan(single)
-    network = Network(single, chosen, per_channel=options.per_channel)
+    network = Network(single, chosen, options.values)
     total = min(len(dataset), options.samples) if options.samples else len(dataset)
     pass_ = _Pass(model, dataset, options, network)
     done = pass_.resume()
@@ -70,7 +70,7 @@ class _Pass:
         self.done = 0
         self._before: Mapping[str, TensorStatistics] = {}
         self._threads = min(MAX_THREADS, _cores())
-        self._workers = [Worker(network, options.values) for _ in range(self._threads)]
+        self._workers = [Worker(network, options.values, per_channel=options.per_channel) for _ in range(self._threads)]
         self._idle = deque(self._workers)
 
     def resume(self) -> int:
@@ -140,13 +140,15 @@ class _Pass:
                 cause="the data set gave no sample",
                 hints=["Give a folder with pictures or arrays: --data FOLDER"],
             )
+        for worker in self._workers:
+            worker.flush()
         tensors = {}
-        for at, name in enumerate(self.network.plan.measured):
+        for name in self.network.plan.measured:
             whole = Accumulator(name)
             if name in self._before:
                 whole.merge(self._before[name])
             for worker in self._workers:
-                whole.merge(worker.tensors[at].statistics())
+                whole.merge(worker.tensors[name].statistics())
             tensors[name] = whole.statistics()
         return Calibration(self.model.digest, self.data_digest, self.done, tensors, self.options.values)
 

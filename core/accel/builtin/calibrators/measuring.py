@@ -2,71 +2,93 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 
-from accel.builtin.calibrators.tensors import Plan, instrument
+from accel.builtin.calibrators.packing import RUN, pack, packable, spread, whole_tensors
+from accel.builtin.calibrators.tensors import Plan
 from accel.calibration.histogram import Accumulator
 from accel.errors import AccelError
 from accel.model import Model
 
-RUN = 16
-"""Neighbouring values that are binned together where not all are."""
-
 HUGE = 1e15
 """Beyond it sums of products may overflow, and a NaN may come from nowhere."""
 
+ROWS = 8
+"""Rows whose values are binned together: fetching a table into the cache costs more than the values of one."""
+
 
 @dataclass(frozen=True)
-class Measured:
-    """One row of a tensor; smallest, largest and mean by channel where they are known."""
+class Row:
+    """What the network gave for one row.
 
-    values: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-    mean: np.ndarray | None = None
+    Attributes:
+        kept: float32 [runs, RUN]: values of the packed tensors to be binned, joined.
+        low: float32: their smallest values by channel, joined.
+        high: float32: their largest values, likewise.
+        mean: float32: means by channel of those that are averaged, likewise.
+        loose: The other tensors, by name.
+        watched: Tensors in which a NaN may appear first.
+    """
+
+    kept: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    loose: Mapping[str, np.ndarray]
+    watched: Sequence[np.ndarray]
+
+    def tame(self) -> bool:
+        """True when nothing in it can be NaN, infinite or about to be.
+
+        ONNX Runtime's extremes may pass over a NaN, so the tensors in which one could arise are looked at
+        themselves (NumPy's extremes are NaN if any value is).
+        """
+        arrays = [self.low, self.high, self.mean, *self.loose.values(), *self.watched]
+        return all(a.min() > -HUGE and a.max() < HUGE for a in arrays if a.size)
 
 
 class Network:
-    """The instrumented network in ONNX Runtime; may be run by several threads at once.
+    """The network in ONNX Runtime, made to hand out what is measured; several threads may run it at once.
 
     Every row is inferred by itself (batch 1) and on one thread: how a library splits a batch or a matrix
     over threads decides the order in which it adds, and with it the last bits.
     """
 
-    def __init__(self, model: Model, plan: Plan, *, per_channel: bool) -> None:
+    def __init__(self, model: Model, plan: Plan, values: int) -> None:
         self.plan = plan
-        self.per_channel = per_channel
-        extremes = [n for n in plan.fetched if n in plan.safe and plan.ranks.get(n, 0) > 2] if per_channel else []
-        proto, pairs = instrument(model, plan, extremes)
+        self._model = model
+        inputs = {spec.name for spec in model.inputs}
+        shapes = {name: shape for name, shape in plan.shapes.items() if packable(shape) and name not in inputs}
+        self._loose = [name for name in plan.measured if name not in shapes]
+        whole = dict.fromkeys((*self._loose, *plan.watched))
+        self._fetched = [name for name in whole if name not in inputs]
+        proto, self.packed = pack(model, shapes, plan.averaged, self._fetched, values)
         self._session = open_session(proto)
-        at = len(plan.fetched)
-        self._extremes: dict[str, tuple[int, ...]] = {}
-        for name, outputs in pairs.items():
-            self._extremes[name] = tuple(range(at, at + len(outputs)))
-            at += len(outputs)
+        self._whole: Any = None
+        self._lock = threading.Lock()
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Measured]:
-        """The measured tensors, each as one row of values with what is known by channel."""
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Row:
+        """Infer one row."""
         results = self._session.run(None, dict(feeds))
-        found: list[Measured] = []
-        fetched = dict(zip(self.plan.fetched, results, strict=False))
-        for name in self.plan.measured:
-            found_at = self._extremes.get(name)
-            values = fetched[name] if name in fetched else feeds[name]
-            if not self.per_channel or values.shape[:1] != (1,):
-                found.append(Measured(values))
-            elif found_at is None:
-                mean = channel_means(values) if name in self.plan.averaged else None
-                found.append(Measured(values, *channel_extremes(values), mean))
-            else:
-                found.append(Measured(values, *(results[at].reshape(-1) for at in found_at)))
-        return found
+        held = dict(feeds) | dict(zip(self._fetched, results, strict=False))
+        kept, *vectors = results[-4:] if self.packed else [np.empty((0, RUN), np.float32)] * 4
+        loose = {name: held[name] for name in self._loose}
+        low, high, mean = (vector.reshape(-1) for vector in vectors)
+        return Row(kept, low, high, mean, loose, [held[name] for name in self.plan.watched])
+
+    def whole(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All measured tensors in full, by name: for rows with NaN or infinities."""
+        names = [name for name in self.plan.measured if name not in feeds]
+        with self._lock:
+            if self._whole is None:
+                self._whole = open_session(whole_tensors(self._model, names))
+        return dict(feeds) | dict(zip(names, self._whole.run(None, dict(feeds)), strict=True))
 
 
 def open_session(proto: onnx.ModelProto) -> Any:
@@ -87,92 +109,93 @@ def open_session(proto: onnx.ModelProto) -> Any:
         ) from error
 
 
-def channel_extremes(values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Smallest and largest value by channel (axis 1), NaN where the channel has one; None without channels.
+class Worker:
+    """The accumulators of one thread.
 
     Args:
-        values: One row: shape (1, channels, ...).
+        network: What is run.
+        values: At most about this many values of a tensor and row are binned; 0: all.
+        per_channel: Keep extremes by channel.
     """
-    if values.ndim < 2 or not values.size:
+
+    def __init__(self, network: Network, values: int, *, per_channel: bool) -> None:
+        self.network = network
+        self.values = values
+        self.per_channel = per_channel
+        self.tensors = {name: Accumulator(name) for name in network.plan.measured}
+        self._rows: list[Row] = []
+
+    def take(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Measure one row."""
+        row = self.network.run(feeds)
+        if self.network.plan.dirty or not row.tame():
+            whole = self.network.whole(feeds)
+            for name, tensor in self.tensors.items():
+                self._add_carefully(tensor, whole[name])
+                tensor.drop_means()
+            return
+        for name, values in row.loose.items():
+            self._add(self.tensors[name], values)
+            if self.per_channel and name in self.network.plan.averaged:
+                self.tensors[name].add_means(channel_means(values))
+        self._rows.append(row)
+        if len(self._rows) == ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bin what was kept back."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        low = np.minimum.reduce([row.low for row in rows])
+        high = np.maximum.reduce([row.high for row in rows])
+        mean = np.stack([row.mean for row in rows])
+        for part in self.network.packed:
+            tensor = self.tensors[part.name]
+            least, most = low[part.channels], high[part.channels]
+            tensor.add_range(float(least.min()), float(most.max()), part.size * len(rows))
+            if self.per_channel:
+                tensor.add_channels(least, most)
+                if part.means is not None:
+                    tensor.add_means(mean[:, part.means])
+            tensor.fill(np.concatenate([row.kept[part.runs] for row in rows]))
+
+    def _add(self, tensor: Accumulator, values: np.ndarray) -> None:
+        if not values.size:
+            return
+        tensor.add_range(float(values.min()), float(values.max()), values.size)
+        if self.per_channel:
+            tensor.add_channels(*channel_extremes(values))
+        tensor.fill(spread(values, self.values))
+
+    def _add_carefully(self, tensor: Accumulator, values: np.ndarray) -> None:
+        """Add a tensor that may hold NaN or infinities: they are counted and left out."""
+        good = np.isfinite(values)
+        finite = values[good]
+        if finite.size:
+            tensor.add_range(float(finite.min()), float(finite.max()), finite.size, values.size - finite.size)
+        else:
+            tensor.add_range(0.0, 0.0, 0, values.size)
+            return
+        if self.per_channel:
+            low, _ = channel_extremes(np.where(good, values, np.inf))
+            _, high = channel_extremes(np.where(good, values, -np.inf))
+            tensor.add_channels(low, high)
+        kept = spread(values, self.values)
+        tensor.fill(kept[np.isfinite(kept)])
+
+
+def channel_extremes(values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Smallest and largest value by channel (axis 1) of one row, shape (1, channels, ...); None without channels."""
+    if values.ndim < 2 or values.shape[0] != 1 or not values.size:
         return None, None
     flat = values.reshape(-1)
-    if values.ndim == 2:
-        return flat, flat
     starts = np.arange(0, flat.size, flat.size // values.shape[1])
     return np.minimum.reduceat(flat, starts), np.maximum.reduceat(flat, starts)
 
 
-def spread(values: np.ndarray, limit: int) -> np.ndarray:
-    """A view of about ``limit`` values (0: of all) of one row, evenly spread over it: runs of ``RUN``
-    neighbours, all columns of a picture equally often.
-
-    Single values would be no cheaper than runs: memory comes in lines of 64 bytes.
-    """
-    flat = values.reshape(-1)
-    if not limit or flat.size <= limit:
-        return flat
-    runs = flat.size // RUN
-    plane = math.prod(values.shape[2:]) if values.ndim > 2 else values.shape[-1]
-    stride = -(-runs * RUN // limit)
-    while math.gcd(stride, plane) != 1:
-        stride += 1
-    return flat[: runs * RUN].reshape(runs, RUN)[::stride]
-
-
 def channel_means(values: np.ndarray) -> np.ndarray | None:
-    """Mean by channel (axis 1) of one row of shape (1, channels, ...); None without channels."""
-    if values.ndim < 2 or not values.size:
+    """float64 [1, channels]: mean by channel (axis 1) of one row of shape (1, channels, ...); None without channels."""
+    if values.ndim < 2 or values.shape[0] != 1 or not values.size:
         return None
-    return np.asarray(values.reshape(values.shape[1], -1).mean(axis=1, dtype=np.float64))
-
-
-class Worker:
-    """The accumulators of one thread."""
-
-    def __init__(self, network: Network, values: int) -> None:
-        self.network = network
-        self.values = values
-        self.tensors = [Accumulator(name) for name in network.plan.measured]
-
-    def take(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Measure one row."""
-        found = self.network.run(feeds)
-        bounds = [_bounds(entry.values, entry.low, entry.high) for entry in found]
-        careful = self.network.plan.dirty or not all(low > -HUGE and high < HUGE for low, high in bounds)
-        for tensor, entry, (least, most) in zip(self.tensors, found, bounds, strict=True):
-            values, low, high = entry.values, entry.low, entry.high
-            if not values.size:
-                continue
-            kept = spread(values, self.values)
-            if careful:
-                _add_carefully(tensor, values, kept, per_channel=low is not None)
-                tensor.drop_means()
-                continue
-            tensor.add_range(least, most, values.size)
-            tensor.add_channels(low, high)
-            if entry.mean is not None:
-                tensor.add_means(entry.mean)
-            tensor.fill(kept)
-
-
-def _bounds(values: np.ndarray, low: np.ndarray | None, high: np.ndarray | None) -> tuple[float, float]:
-    if not values.size:
-        return 0.0, 0.0
-    if low is None or high is None:
-        return float(values.min()), float(values.max())
-    return float(low.min()), float(high.max())
-
-
-def _add_carefully(tensor: Accumulator, values: np.ndarray, kept: np.ndarray, *, per_channel: bool) -> None:
-    """Add a tensor that may hold NaN or infinities: they are counted and left out."""
-    good = np.isfinite(values)
-    finite = values[good]
-    if not finite.size:
-        tensor.add_range(0.0, 0.0, 0, values.size)
-        return
-    tensor.add_range(float(finite.min()), float(finite.max()), finite.size, values.size - finite.size)
-    if per_channel:
-        low, _ = channel_extremes(np.where(good, values, np.inf))
-        _, high = channel_extremes(np.where(good, values, -np.inf))
-        tensor.add_channels(low, high)
-    tensor.fill(kept[np.isfinite(kept)])
+    return np.asarray(values.reshape(1, values.shape[1], -1).mean(axis=2, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Which tensors of a graph are measured, and the graph that hands them out."""
+"""Which tensors of a graph are measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from accel.builtin.prepare import graph as g
 from accel.model import Model
@@ -44,10 +44,9 @@ class Plan:
         measured: The tensors that are looked at, inputs first.
         same_as: For the others, the measured tensor whose statistics serve: a view's source, or what a
             fused Relu or Clip leaves (what it cuts off is never needed).
-        fetched: The measured tensors that are no inputs.
-        producers: Node name by tensor.
-        safe: Fetched tensors that hold a NaN only if an operand does.
-        ranks: Rank by tensor where it is known.
+        producers: Node name by tensor that is no input.
+        watched: Measured tensors that may hold a NaN though no operand does.
+        shapes: Shape of one row by measured float32 tensor, where it is known beforehand.
         dirty: Some weight is not finite.
         averaged: Measured tensors that a convolution or matmul reads: their means by channel are kept too.
     """
@@ -55,10 +54,9 @@ class Plan:
     names: tuple[str, ...]
     measured: tuple[str, ...]
     same_as: dict[str, str]
-    fetched: tuple[str, ...]
     producers: dict[str, str]
-    safe: frozenset[str]
-    ranks: dict[str, int]
+    watched: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
     dirty: bool
     averaged: frozenset[str] = frozenset()
 
@@ -95,64 +93,29 @@ def plan(model: Model) -> Plan:
             floating.add(name)
     same_as = {name: _root(name, {**absorbed, **views}) for name in (*views, *absorbed)}
     measured = tuple(name for name in names if name not in same_as)
-    inputs = {spec.name for spec in model.inputs}
-    fetched = tuple(name for name in measured if name not in inputs)
     averaged = {_root(node.input[0], same_as) for node in graph.node if node.op_type in LINEAR}
     return Plan(
         averaged=frozenset(averaged & set(measured)),
         names=tuple(names),
         measured=measured,
         same_as=same_as,
-        fetched=fetched,
         producers={name: node.name or node.op_type for name, node in made_by.items()},
-        safe=frozenset(n for n in fetched if made_by[n].op_type in NO_NEW_NAN),
-        ranks={name: len(shape) for name, shape in g.shapes(graph).items()},
+        watched=tuple(n for n in measured if n not in made_by or made_by[n].op_type not in NO_NEW_NAN),
+        shapes=_row_shapes(model, [n for n in measured if types[n] == TensorProto.FLOAT]),
         dirty=any(not np.isfinite(numpy_helper.to_array(i)).all() for i in graph.initializer if i.data_type in FLOATS),
     )
 
 
-def instrument(
-    model: Model, chosen: Plan, extremes: Iterable[str]
-) -> tuple[onnx.ModelProto, dict[str, tuple[str, ...]]]:
-    """The graph with the fetched tensors as its outputs, in order, then smallest and largest value by
-    channel of the tensors in ``extremes``, and the mean of those that are averaged.
-
-    ONNX Runtime finds these while the tensor is still in its cache, for a fraction of what a second pass
-    over the fetched array costs.
-
-    Returns:
-        The graph, and the names of the two or three outputs by tensor.
-    """
-    proto = g.copy(model)
-    graph = proto.graph
-    known = {v.name: v for v in [*graph.value_info, *graph.output]}
-    del graph.output[:]
-    for name in chosen.fetched:
-        graph.output.append(known.get(name) or onnx.ValueInfoProto(name=name))
-    taken = g.names_in(graph)
-    found: dict[str, tuple[str, ...]] = {}
-    as_input = g.opset(proto) >= 18
-    for name in extremes:
-        axes = list(range(2, chosen.ranks[name]))
-        pair = []
-        for op in ("ReduceMin", "ReduceMax"):
-            out = g.fresh(taken, f"{name}/{op}")
-            inputs, attributes = [name], {"axes": axes, "keepdims": 0}
-            if as_input:
-                held = g.fresh(taken, f"{out}/axes")
-                graph.initializer.append(numpy_helper.from_array(np.array(attributes.pop("axes"), np.int64), held))
-                inputs.append(held)
-            graph.node.append(helper.make_node(op, inputs, [out], name=out, **attributes))
-            graph.output.append(onnx.ValueInfoProto(name=out))
-            pair.append(out)
-        if name in chosen.averaged:
-            # Cheaper than ReduceMean: it reads the convolutions' blocked layout as it is.
-            out = g.fresh(taken, f"{name}/mean")
-            graph.node.append(helper.make_node("GlobalAveragePool", [name], [out], name=out))
-            graph.output.append(onnx.ValueInfoProto(name=out))
-            pair.append(out)
-        found[name] = tuple(pair)
-    return proto, found
+def _row_shapes(model: Model, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Known shapes at batch 1; every other dimension must be a number."""
+    batch = {spec.shape[0] for spec in model.inputs if spec.shape}
+    known = g.shapes(model.proto.graph)
+    found = {}
+    for name in names:
+        shape = [1 if dim in batch else dim for dim in known.get(name, (None,))]
+        if all(isinstance(dim, int) and dim > 0 for dim in shape):
+            found[name] = tuple(dim for dim in shape if isinstance(dim, int))
+    return found
 
 
 def _types(proto: onnx.ModelProto) -> dict[str, int]:
