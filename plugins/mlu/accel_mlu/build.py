@@ -23,12 +23,28 @@ from accel_mlu.options import MluOptions, numerics, read_options
 from accel_mlu.overflow import NODES, HalfRunner
 from accel_mlu.targets import FIXED_POINT_OPS
 
+_VENDOR_ONLY = {
+    "remote",
+    "config",
+    "dim_range",
+    "input_layout",
+    "output_layout",
+    "cross_compile_toolchain_path",
+    "computation_preference",
+    "graph_shape_mutable",
+    "parser",
+    "range_names",
+    "first_conv",
+    "variants",
+}
+
 
 def toolchain_of(target: Target) -> Toolchain:
     """The toolchain that builds for ``target``."""
     from accel_mlu.magicmind.toolchain import MAGICMIND
+    from accel_mlu.older.build import CAMBRICON_PYTORCH
 
-    return MAGICMIND
+    return CAMBRICON_PYTORCH if target.toolchain == CAMBRICON_PYTORCH.name else MAGICMIND
 
 
 def build(
@@ -79,16 +95,19 @@ def _build(
 ) -> Artifact:
     if mlu.script and options.backend == "reference":
         raise AccelError("the reference needs no script", code="usage.option", hints=["Leave --backend reference out."])
-    if mlu.script:
-        from accel_mlu.magicmind import build as magicmind
+    from accel_mlu.magicmind import build as magicmind
+    from accel_mlu.older import build as older
 
+    chain = toolchain_of(target)
+    if mlu.script and chain is older.CAMBRICON_PYTORCH:
+        return older.emit(model, target, options, mlu, asked, workspace)
+    if mlu.script:
         return magicmind.emit(model, target, options, mlu, calibration, workspace)
     if options.backend != "reference":
-        chain = toolchain_of(target)
         environment = require(chain) if options.backend == "vendor" else find(chain)
+        if environment is not None and chain is older.CAMBRICON_PYTORCH:
+            return older.build(model, target, options, mlu, asked, workspace, environment)
         if environment is not None:
-            from accel_mlu.magicmind import build as magicmind
-
             return magicmind.build(model, target, options, mlu, calibration, workspace, environment)
     return _reference(model, target, options, asked, mlu, calibration, workspace)
 
@@ -118,9 +137,8 @@ def _reference(
     notes = list(made.manifest.notes)
     if options.calibrator == "vendor":
         notes.append("the reference uses our calibration: the SDK's calibrator runs on a card")
-    for word in ("remote", "config", "dim_range", "input_layout", "output_layout", "cross_compile_toolchain_path"):
-        if options.set.get(word):
-            notes.append(f"{word} is for MagicMind; the reference does not use it")
+    for word in sorted(set(options.set) & _VENDOR_ONLY):
+        notes.append(f"{word} is for the vendor's software; the reference does not use it")
     details = {**made.manifest.details, predicted.COSTS: predicted.costs_to_json(count(model))}
     if asked.float_type == "fp16":
         details[NODES] = {out: node.name or out for node in model.proto.graph.node for out in node.output if out}
@@ -136,11 +154,17 @@ def open_runner(artifact: Artifact, options: RunOptions) -> Runner | None:
         AccelError: ``usage.artifact`` for a script that was not run yet; ``toolchain.*`` without SDK or card.
     """
     payload = artifact.manifest.payload
-    if payload == "magicmind-script":
+    if payload == "cambricon":
+        raise AccelError(
+            "offline models of Cambricon PyTorch run on the card only, by the vendor's runtime",
+            code="unsupported.run",
+            hints=[f"On the card's machine: cnrtexec {artifact.file('model').name} 0 1000 1 1"],
+        )
+    if payload in ("magicmind-script", "cambricon-script"):
         raise AccelError(
             f"{artifact.path} holds a script, not a model",
             code="usage.artifact",
-            hints=[f"Run {artifact.path}/build_magicmind.py with the SDK's Python first."],
+            hints=[f"Run {artifact.file('model')} with the vendor's Python first."],
         )
     if payload == "magicmind":
         from accel_mlu.magicmind.run import MagicMindRunner

@@ -26,8 +26,9 @@ VENDOR = "mlu"
 def accel_toolchains() -> Sequence[Toolchain]:
     """MagicMind, and the older Cambricon PyTorch."""
     from accel_mlu.magicmind.toolchain import MAGICMIND
+    from accel_mlu.older.build import CAMBRICON_PYTORCH
 
-    return [MAGICMIND]
+    return [MAGICMIND, CAMBRICON_PYTORCH]
 
 
 @hookimpl

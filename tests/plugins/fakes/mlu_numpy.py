@@ -99,7 +99,7 @@ def convolve(x: np.ndarray, w: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarr
         pads = small + large if auto == "SAME_UPPER" else large + small
     x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
     out = [(size - k) // s + 1 for size, s, k in zip(x.shape[2:], strides, spans, strict=True)]
-    result = np.zeros((x.shape[0], w.shape[0], *out), np.int64)
+    result = np.zeros((x.shape[0], w.shape[0], *out), np.result_type(x, w))
     inside, each = w.shape[1], w.shape[0] // group
     for tap in np.ndindex(*w.shape[2:]):
         at = tuple(
@@ -123,7 +123,7 @@ def deconvolve(x: np.ndarray, w: np.ndarray, attrs: Mapping[str, Any]) -> np.nda
         (size - 1) * s + d * (k - 1) + 1 + e
         for size, s, d, k, e in zip(x.shape[2:], strides, dilations, w.shape[2:], extra, strict=True)
     ]
-    result = np.zeros((x.shape[0], w.shape[1] * group, *sizes), np.int64)
+    result = np.zeros((x.shape[0], w.shape[1] * group, *sizes), np.result_type(x, w))
     inside, each = w.shape[0] // group, w.shape[1]
     for tap in np.ndindex(*w.shape[2:]):
         at = tuple(

@@ -85,27 +85,41 @@ _CUT = "# --- below here: only for the worker ---"
 
 def script(plan: BuildPlan) -> str:
     """Python that does this build inside the vendor's container; its paths are relative to its own folder."""
-    body = (Path(__file__).parent / "sdk.py").read_text(encoding="utf-8").split(_CUT)[0]
+    sdk = Path(__file__).parent / "sdk.py"
+    title = f"Builds {plan.output} from {', '.join(plan.files)} with MagicMind."
+    return script_text(sdk, title, "build_magicmind.py", plan.as_dict(), 'PLAN["output"], build(PLAN)')
+
+
+def script_text(sdk: Path, title: str, name: str, plan: Mapping[str, Any], said: str) -> str:
+    """A vendor-side file as a script: its functions, the plan as a literal, and a call.
+
+    Args:
+        sdk: The vendor-side file; what stands below its cut is for the worker only.
+        title: First line of the script's docstring.
+        name: What the script is called.
+        plan: JSON values.
+        said: Expression that builds and is printed.
+    """
+    body = sdk.read_text(encoding="utf-8").split(_CUT)[0]
     docstring = ast.parse(body).body[0].end_lineno or 0
     kept = [line for line in body.splitlines()[docstring:] if not line.startswith(("# mypy:", "# ruff:"))]
-    lines = [f"    {key!r}: {value!r}," for key, value in plan.as_dict().items()]
     parts = [
-        f'"""Builds {plan.output} from {", ".join(plan.files)} with MagicMind.',
+        f'"""{title}',
         "",
-        "Run it with the SDK's Python (3.7 or newer), in a container that has MagicMind: python3 build_magicmind.py",
+        f"Run it with the vendor's Python, inside the vendor's container: python3 {name}",
         '"""',
         "",
         "\n".join(kept).strip(),
         "",
         "",
         "PLAN = {",
-        *lines,
+        *(f"    {key!r}: {value!r}," for key, value in plan.items()),
         "}",
         "",
         "",
         'if __name__ == "__main__":',
         "    os.chdir(os.path.dirname(os.path.abspath(sys.argv[0])))",
-        '    print("wrote", PLAN["output"], build(PLAN))',
+        f'    print("wrote", {said})',
         "",
     ]
     return "\n".join(parts)
