@@ -1,6 +1,6 @@
 """The demo: real weights and real photos to three chips, one table at the end.
 
-python examples/demo/demo.py [--backend reference|auto|vendor] [--work FOLDER]
+python examples/demo/demo.py [--backend reference|auto|vendor] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -55,19 +55,20 @@ def fetch(work: Path) -> None:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def run(work: Path | None = None, backend: str = "reference") -> list[Row]:
+def run(output: Path | None = None, backend: str = "reference") -> list[Row]:
     """Do all of it.
 
     Args:
-        work: Folder for inputs and artifacts; None: ``work`` beside the recipe.
+        output: Folder for the artifacts; None: ``work/build`` beside the recipe, where the inputs are too.
         backend: As for ``accel build``.
 
     Returns:
         The float model first, then a row a chip.
     """
-    work = work or HERE / "work"
-    fetch(work)
-    plan = _at(load(HERE / "accel.toml"), work, backend)
+    fetch(HERE / "work")
+    plan = load(HERE / "accel.toml")
+    requests = tuple(replace(r, options=replace(r.options, backend=backend)) for r in plan.requests)
+    plan = replace(plan, output=output or plan.output, requests=requests)
     cache = Cache()
     model = deployment.parse(plan, cache)
     built = deployment.build(plan, model, cache)
@@ -80,25 +81,6 @@ def run(work: Path | None = None, backend: str = "reference") -> list[Row]:
     return rows
 
 
-def _at(plan: deployment.Deployment, work: Path, backend: str) -> deployment.Deployment:
-    """The recipe's plan with its ``work`` folder elsewhere."""
-
-    def moved(data: deployment.Data) -> deployment.Data:
-        options = {k: v.replace(str(HERE / "work"), str(work)) for k, v in data.options.items()}
-        return deployment.Data(data.source.replace(str(HERE / "work"), str(work)), options)
-
-    return replace(
-        plan,
-        source=str(work / "efficientnet-lite0.onnx"),
-        output=work / "build",
-        calibration_data=moved(plan.calibration_data),
-        evaluation_data=moved(plan.evaluation_data),
-        task_options=dict(moved(deployment.Data("", plan.task_options)).options),
-        labels=tuple(photos.class_names()),
-        requests=tuple(replace(r, options=replace(r.options, backend=backend)) for r in plan.requests),
-    )
-
-
 def _float_row(plan: deployment.Deployment, model: driver.Model) -> Row:
     started = time.monotonic()
     data = deployment.dataset(plan, plan.evaluation_data, model)
@@ -107,7 +89,7 @@ def _float_row(plan: deployment.Deployment, model: driver.Model) -> Row:
     with driver.run_float(model) as runner:
         report = driver.evaluate(runner, data, task)
     size = len(model.proto.SerializeToString())
-    return _row(report, "(float model)", "fp32", "ONNX Runtime", size, time.monotonic() - started)
+    return _row(report, "float", "fp32", "ORT", size, time.monotonic() - started)
 
 
 def _row(report: Report, target: str, precision: str, backend: str, size: int, seconds: float) -> Row:
@@ -119,10 +101,10 @@ def main() -> None:
     """Run from the command line; ``accel demo`` does the same with progress and ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="reference")
-    parser.add_argument("--work", type=Path, default=None)
+    parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args()
     words = ["demo", "--backend", given.backend]
-    words += ["-o", str(given.work)] if given.work else []
+    words += ["-o", str(given.output)] if given.output else []
     from accel.cli.main import run as command
 
     sys.exit(command(words))

@@ -14,9 +14,9 @@ from accel.cli.console import emit, shown, size, table
 
 
 @click.command()
-@click.option("-o", "work", type=flags.PATH, help="Folder for inputs and artifacts; default: beside the example.")
+@click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: beside the example.")
 @click.option("--backend", default="reference", metavar="B", help="auto, vendor or reference.")
-def command(work: Path | None, backend: str) -> None:
+def command(out: Path | None, backend: str) -> None:
     """Compile a real network for three chips and compare.
 
     Takes real weights and photos out of installed packages (`make setup` of the repository installs them).
@@ -27,20 +27,21 @@ def command(work: Path | None, backend: str) -> None:
       accel demo --backend auto
     """
     demo = _load()
-    rows = demo.run(work, flags.choice(backend, "--backend", ("auto", "vendor", "reference")))
+    rows = demo.run(out, flags.choice(backend, "--backend", ("auto", "vendor", "reference")))
 
     def text() -> str:
         cells = [
             (r.target, r.precision, r.backend, r.top1, r.top5, r.cosine, size(r.bytes), f"{r.seconds:.1f}")
             for r in rows
         ]
-        where = work or demo.HERE / "work"
+        where = out or demo.HERE / "work" / "build"
         return "\n".join(
             [
                 table(("target", "precision", "by", "top-1", "top-5", "cosine", "size", "seconds"), cells),
                 "20 photos that were not in the calibration; cosine of the logits against float.",
-                "Chips are simulated on this host. Seconds: build of a chip, evaluation of the float model.",
-                f"artifacts: {shown(where / 'build')}",
+                "Chips are simulated on this host. Size: of the file to ship; the reference's is no chip's format.",
+                "Seconds: the build of a chip's artifact; the evaluation of the float model.",
+                f"artifacts: {shown(where)}",
             ]
         )
 
