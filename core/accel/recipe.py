@@ -17,6 +17,7 @@ from accel.options import Backend, BuildOptions, CalibrateOptions, EvaluateOptio
 from accel.preprocessing import Preprocessing
 
 Words = str | int | float | bool
+_FILES = frozenset({"root", "images", "masks", "palette", "synsets", "truth", "labels", "priors"})
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -187,7 +188,7 @@ def _deployment(file: RecipeFile, folder: Path) -> Deployment:
     preprocessing = _preprocessing(file.preprocessing)
     base = replace(_build_options(file.build, BuildOptions()), preprocessing=preprocessing)
     everywhere = {**_words(data.options), **({"skip_bad": "yes"} if data.skip_bad else {})}
-    task_options = _words(file.task.options) if file.task else {}
+    task_options = _located(_words(file.task.options), folder) if file.task else {}
     if labels is not None and file.task is not None:
         task_options.setdefault("labels", str(labels))
     return Deployment(
@@ -276,10 +277,13 @@ def _preprocessing(table: Mapping[str, Any]) -> Preprocessing | None:
 
 
 def _data(source: str, folder: Path, samples: int, options: Mapping[str, str]) -> Data:
-    limited = {**options, **({"samples": str(samples)} if samples else {})}
-    if "root" in limited:
-        limited["root"] = str(folder / limited["root"])
+    limited = {**_located(options, folder), **({"samples": str(samples)} if samples else {})}
     return Data(_source(source, folder) if source else "", limited)
+
+
+def _located(options: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Options of data readers and tasks that name files, relative to the recipe where such a file is."""
+    return {k: str(folder / v) if k in _FILES and v and (folder / v).exists() else v for k, v in options.items()}
 
 
 def _source(source: str, folder: Path) -> str:

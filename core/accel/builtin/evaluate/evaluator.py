@@ -144,11 +144,12 @@ def _comparison_metrics(outputs: Sequence[TensorComparison], provenance: Provena
         return min((v for v in values if v is not None), default=None)
 
     compared = [o for o in outputs if o.samples]
+    agreement = lowest([o.agreement for o in compared])
     return [
         Metric("cosine", lowest([o.cosine for o in compared]), "", provenance),
         Metric("sqnr", lowest([o.sqnr for o in compared]), "dB", provenance),
         Metric("max_error", _largest([o.max_error for o in compared]), "", provenance),
-        Metric("agreement", lowest([o.agreement for o in compared]), "", provenance),
+        *([] if agreement is None else [Metric("agreement", agreement, "", provenance)]),
     ]
 
 

@@ -60,7 +60,13 @@ def measure(
             when reference and runner share no output.
     """
     plans = {
-        label: _Plan(Measurement(runner, task.meter() if task else None), reference, options.layers)
+        label: _Plan(
+            Measurement(runner, task.meter() if task else None),
+            reference,
+            options.layers,
+            # Axis 1 of a detector's outputs is no class axis: an agreement there would mean nothing.
+            classes=getattr(task, "agreement", True),
+        )
         for label, runner in runners.items()
     }
     fetched = _union([plan.reference_fetch for plan in plans.values()])
@@ -84,7 +90,7 @@ def measure(
 class _Plan:
     """What to fetch from one runner and where to put it."""
 
-    def __init__(self, result: Measurement, reference: Runner | None, layers: bool) -> None:
+    def __init__(self, result: Measurement, reference: Runner | None, layers: bool, *, classes: bool = True) -> None:
         self.result = result
         self.reference_fetch: tuple[str, ...] = ()
         self.fetch: tuple[str, ...] | None = None
@@ -104,7 +110,7 @@ class _Plan:
         result.notes += [
             f"the output {name} of the float model is not in the artifact" for name in theirs if name not in ours
         ]
-        result.outputs = {name: TensorComparison(name, classes=True) for name in shared}
+        result.outputs = {name: TensorComparison(name, classes=classes) for name in shared}
         self.reference_fetch = tuple(shared)
         if layers:
             self._add_layers(reference, shared)

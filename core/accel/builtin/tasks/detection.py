@@ -36,6 +36,9 @@ class Detection:
         decoder: See :data:`Decoder`.
     """
 
+    agreement = False
+    """The outputs have no class axis: the evaluator compares no argmax."""
+
     def __init__(self, name: str, given: TaskOptions, decoder: Decoder) -> None:
         self.name = name
         self._decoder = decoder
