@@ -41,6 +41,8 @@ class QuantScheme:
     )
     rounding: Rounding = "half_even"
     narrow: bool = False
+    unsigned: bool = False
+    """Tensors that are never negative use codes 0 .. 2^bits - 1, with a step half as wide (symmetric schemes only)."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def test_bm1684_has_what_the_chip_has() -> None:
     target = Registry().target("bm1684")
     assert target.default_precision == "int8"
     int8 = target.numerics_for("i8")
-    assert int8.activation is not None and int8.activation.rule == "full_range"
+    assert int8.activation is not None and int8.activation.unsigned
     with pytest.raises(AccelError, match="no precision 'fp16'"):
         target.numerics_for("fp16")
 

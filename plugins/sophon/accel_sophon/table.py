@@ -78,7 +78,7 @@ def write_calibration(path: Path, ranges: Mapping[str, Range], note: str) -> Non
         # Zero would make a step of zero; the compiler's own floor is of this size.
         threshold = max(kept.threshold, 1e-5)
         high = max(kept.high, kept.low + 1e-5)
-        lines.append(f"{name} {threshold:.7f} {kept.low:.7f} {high:.7f}")
+        lines.append(f"{name} {threshold:.17g} {kept.low:.17g} {high:.17g}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

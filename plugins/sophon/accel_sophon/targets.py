@@ -49,28 +49,50 @@ _FP32 = Numerics("fp32", "fp32")
 _FP16 = Numerics("fp16", "fp16")
 _BF16 = Numerics("bf16", "bf16")
 
-# BM1684: codes are x * 128 / threshold; weights and bias share one right shift a tensor.
+# Activations: step threshold/127, or threshold/255 for what is never negative. Sums are rounded half up.
+_CODES = QuantScheme(8, True, "tensor", "max_code", "half_up", unsigned=True)
+
+# BM1684: step of the weights = step of the output / step of the input / 2^shift, one shift a tensor, so that the sum
+# shifted right is the output; 16-bit bias, shifted with it.
 _INT8_BM1684 = Numerics(
     "int8",
     "fp32",
     quantized_ops=_INT8_OPS,
-    activation=QuantScheme(8, True, "tensor", "full_range", "half_away"),
+    activation=_CODES,
     weight=QuantScheme(8, True, "tensor", "max_code", "half_away"),
     bias_bits=16,
     dataflow="stored",
     requantize="shift",
+    details={
+        "method": "percentile",
+        "cast_rounding": "half_away",
+        "merge_convolutions": "pointwise",
+        "add_multiplier_bits": "7",
+        "pool_multiplier_bits": "8",
+        "average_pool_range": "input",
+    },
 )
 
-# BM1684X and later: weights per channel, an integer multiplier and a right shift for each.
+# BM1684X and later: weights per channel (one for all in matrix products), an integer multiplier and a right shift each.
 _INT8_BM1684X = Numerics(
     "int8",
     "fp32",
     quantized_ops=_INT8_OPS,
-    activation=QuantScheme(8, True, "tensor", "max_code", "half_away"),
+    activation=_CODES,
     weight=QuantScheme(8, True, "channel", "max_code", "half_away"),
     bias_bits=32,
     dataflow="stored",
     requantize="multiplier",
+    details={
+        "method": "minmax",
+        "weight_step_floor": "1e-5",
+        "multiplier_max_shift": "30",
+        "cast_rounding": "half_away",
+        "merge_convolutions": "pointwise",
+        "add_multiplier_bits": "7",
+        "pool_multiplier_bits": "7",
+        "matmul_weights": "tensor",
+    },
 )
 
 _SIMULATED: dict[str, SupportLevel] = {"build": "works", "run": "simulated", "evaluate": "simulated"}

@@ -19,9 +19,6 @@ from accel_sophon.commands import Bench
 if TYPE_CHECKING:
     from accel.calibration import Calibration
 
-AUTO_METHOD = {"bm1684": "percentile", "bm1684x": "minmax", "bm1688": "minmax", "cv186x": "minmax"}
-"""What ``--method auto`` means: measured to be the best on docs/sophon.md's networks."""
-
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -47,7 +44,8 @@ def ours(
     options: BuildOptions,
 ) -> Thresholds:
     """The table from our calibration."""
-    method = AUTO_METHOD[target.arch] if options.method == "auto" else options.method
+    numerics = target.numerics_for(options.precision)
+    method = numerics.details.get("method", "mse") if options.method == "auto" else options.method
     kept = calibration.ranges(method, bits=8, symmetric=True)
     path = bench.folder / "calibration_table"
     rows = table.ranges_by_location(module, tensors, kept)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -130,7 +131,9 @@ class Context:
     def quantize(self, tensor: str, grid: Grid, hint: str) -> Codes:
         """Emit ``clip(round(x * inverse + zero) - zero)``."""
         kept = elementwise.bounds_of(grid)
-        return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, grid, hint), grid)
+        rounding: Any = self.numerics.details.get("cast_rounding", grid.rounding)
+        cast = replace(grid, rounding=rounding)
+        return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, cast, hint), grid)
 
     def quantize_once(self, name: str, tensor: str, grid: Grid) -> Codes:
         """Codes of a floating tensor for the ``inputs`` dataflow; the tensor itself stays floating."""

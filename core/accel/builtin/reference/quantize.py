@@ -19,6 +19,7 @@ from accel.artifact import NodeNumerics
 from accel.builtin.reference import fixed_inputs, floating
 from accel.builtin.reference.context import HANDLERS, Context, Sum
 from accel.builtin.reference.graph import Source, Writer, checked_opset, unsupported
+from accel.builtin.reference.merge import merge_pointwise
 from accel.builtin.reference.schemes import Grid
 from accel.calibration import Range
 from accel.errors import AccelError
@@ -86,6 +87,9 @@ def quantize(
             node name; ``unsupported.opset``.
     """
     proto = checked_opset(model.proto)
+    gone: dict[str, str] = {}
+    if numerics.details.get("merge_convolutions") == "pointwise":
+        proto, gone = merge_pointwise(proto, keep=node_numerics or ())
     proto = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
     source = Source(proto)
     overrides = dict(node_numerics or {})
@@ -97,6 +101,8 @@ def quantize(
         _write(ctx, node)
     for name in source.outputs:
         _write_output(ctx, name)
+    for merged, into in gone.items():
+        ctx.nodes.append(NodeNumerics(merged, "Conv", numerics.precision, place, f"merged into {into}"))
     return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums, ctx.weights)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from accel.builtin.reference import schemes
@@ -74,15 +75,30 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
     assert numerics.weight is not None
     if numerics.requantize != "shift":
         on = schemes.weight_grid(numerics.weight, weight, axis if numerics.weight.granularity == "channel" else None)
+        floor = np.float32(numerics.details.get("weight_step_floor", "0"))
+        if floor:
+            # As the compiler holds it (tpu-mlir): in float32 and never below the floor by channel, in float64 as one.
+            threshold = np.abs(weight).max(axis=tuple(a for a in range(weight.ndim) if a != axis), initial=0)
+            step = np.maximum(threshold / np.float32(127), floor).astype(np.float64)
+            if on.inverse.ndim == 0:
+                step = np.asarray(float(np.abs(weight).max(initial=0)) / 127 or 1.0)
+            return replace(on, inverse=(1 / step).astype(np.float32), step=step)
         if bias is None or numerics.bias_bits is None or on.inverse.shape != bias.shape:
             return on
         room = 2.0 ** (numerics.bias_bits - 1) - 1
         ceiling = room / np.maximum(np.abs(bias.astype(np.float64)) * float(x.inverse), schemes.TINY)
         return replace(on, inverse=np.minimum(on.inverse, ceiling).astype(np.float32))
     top = 2.0 ** (numerics.weight.bits - 1) - 1
-    gain = float(y.inverse) / float(x.inverse)
+    gain = float(x.scale) / float(y.scale)
     most = float(np.abs(weight).max(initial=0)) * gain
     shift = int(np.clip(np.floor(np.log2(top / most)), 0, 31)) if most > 0 else 0
+    if bias is not None and numerics.bias_bits is not None:
+        # The bias is shifted with the sum; one that does not fit saturates, and more than 3 % of such cost the
+        # weights a bit (tpu-mlir).
+        room = 2.0 ** (numerics.bias_bits - 1)
+        sizes = np.abs(bias.astype(np.float64)) * float(y.inverse)
+        while shift and np.mean(np.rint(sizes * 2.0**shift) >= room) > 0.03:
+            shift -= 1
     inverse = np.asarray(gain * 2.0**shift, np.float32)
     return Grid(
         inverse, 0, int(-top) - (not numerics.weight.narrow), int(top), numerics.weight.rounding, numerics.weight.bits
@@ -92,7 +108,12 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
 def product_by_shift(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
     """``clip(round((sum + bias) / 2^shift))``, one shift for the whole tensor; the weights hold the rest."""
     shift = int(np.rint(-np.log2(float(product.step) * float(on.inverse))))
-    codes = None if product.bias is None else bias_codes(product, numerics.bias_bits or 16)
+    codes = None
+    if product.bias is not None:
+        # Scaled in float32 and rounded away from zero (tpu-mlir).
+        steps = product.bias.astype(np.float32) * np.float32(2.0**shift / float(on.scale))
+        top = 2.0 ** ((numerics.bias_bits or 16) - 1)
+        codes = np.clip(schemes.round_codes(steps.astype(np.float64), "half_away"), -top, top - 1).astype(np.float32)
     return by_float(
         w, product.multiply(codes, hint), np.asarray(2.0**-shift, np.float32), kept, on, hint, planes=product.planes
     )
@@ -105,15 +126,42 @@ def product_by_multiplier(w: Writer, product: Product, kept: Bounds, on: Grid, n
     an integer; a chip that keeps the whole product differs where it lies within 2^-18 of a tie.
     """
     bits = min(int(numerics.details.get("multiplier_bits", "24")), 24)
-    ratio = along(rounded_multiplier(product.step * on.inverse, bits), product.rank, product.axis)
+    real = np.asarray(product.step / on.scale)
     codes = None if product.bias is None else bias_codes(product, numerics.bias_bits or 32)
+    most = int(numerics.details.get("multiplier_max_shift", "0"))
+    if most:
+        return _whole_product(w, product, np.rint(real.astype(np.float32) * 2.0**most) / 2.0**most, codes, kept, hint)
+    ratio = along(rounded_multiplier(real, bits), product.rank, product.axis)
     return by_float(w, product.multiply(codes, hint), ratio, kept, on, hint, planes=product.planes)
+
+
+def _whole_product(
+    w: Writer, product: Product, ratio: NDArray[np.float64], codes: F32 | None, kept: Bounds, hint: str
+) -> str:
+    """``clip(floor(acc * ratio + 1/2))`` with the product held in full: 24 by 24 bits fit a float64."""
+    shape = [1] * product.rank
+    if ratio.size > 1:
+        shape[product.axis] = -1
+    wide = w.op("Cast", [product.multiply(codes, hint)], f"{hint}/wide", to=onnx.TensorProto.DOUBLE)
+    wide = w.op("Mul", [wide, w.const(ratio.reshape(shape), np.float64)], f"{hint}/scaled")
+    wide = w.op("Floor", [w.op("Add", [wide, w.const(0.5, np.float64)], f"{hint}/half")], f"{hint}/round")
+    rounded = w.op("Cast", [wide], f"{hint}/narrow", to=onnx.TensorProto.FLOAT)
+    return w.op("Clip", [rounded, w.const(kept.low), w.const(kept.high)], hint)
 
 
 def rounded_multiplier(ratio: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     """``m * 2^-shift`` nearest to ``ratio`` with ``m`` in ``[2^(bits-1), 2^bits]``."""
     mantissa, exponent = np.frexp(ratio)
     return np.asarray(np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits))
+
+
+def small_multiplier(ratio: float, bits: int) -> float:
+    """``m * 2^-shift`` nearest to ``ratio`` with an integer ``m`` below ``2^bits``, as tpu-mlir chooses it for
+    additions and average pooling."""
+    if ratio <= 0:
+        return ratio
+    shift = int(np.floor(np.log2((2.0**bits - 1) / ratio)))
+    return float(np.ldexp(np.floor(np.ldexp(ratio, shift) + 0.5), -shift))
 
 
 Way = Callable[[Writer, Product, Bounds, Grid, Numerics, str], str]

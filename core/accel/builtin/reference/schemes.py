@@ -35,6 +35,7 @@ class Grid:
         high: Largest centred code.
         rounding: How ties are broken.
         bits: Width of a code.
+        step: Real value of one code where the chip's compiler holds it in float64, else None.
     """
 
     inverse: F32
@@ -43,10 +44,13 @@ class Grid:
     high: int
     rounding: Rounding
     bits: int
+    step: NDArray[np.float64] | None = None
 
     @property
     def scale(self) -> NDArray[np.float64]:
         """Real value of one code step, the exact reciprocal of ``inverse`` rounded to float64."""
+        if self.step is not None:
+            return self.step
         return np.asarray(1.0 / self.inverse.astype(np.float64))
 
     def same(self, other: Grid) -> bool:
@@ -110,6 +114,12 @@ def activation_grid(scheme: QuantScheme, kept: Range) -> Grid:
 
     A symmetric scheme reads only ``kept.threshold``.
     """
+    if scheme.symmetric and scheme.unsigned and kept.threshold >= TINY:
+        unsigned = kept.low >= 0
+        top = 2**scheme.bits - 1 if unsigned else 2 ** (scheme.bits - 1) - 1
+        step = np.asarray(kept.threshold / top, np.float64)
+        low = 0 if unsigned else -top - 1
+        return Grid(np.asarray(1 / step).astype(np.float32), 0, low, top, scheme.rounding, scheme.bits, step)
     if scheme.symmetric:
         return grid(scheme, np.float64(-kept.threshold), np.float64(kept.threshold))
     return grid(scheme, np.float64(kept.low), np.float64(kept.high))

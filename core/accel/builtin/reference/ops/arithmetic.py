@@ -8,6 +8,7 @@ import onnx
 from accel.builtin.reference import elementwise
 from accel.builtin.reference.context import Context, handles
 from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
+from accel.builtin.reference.requantize import small_multiplier
 
 
 @handles("Add", "Sub", "Sum")
@@ -21,13 +22,24 @@ def add(ctx: Context, node: onnx.NodeProto) -> bool:
     hint = f"{clamp.output}/codes"
     planes = ctx.planes(*node.input, node.output[0])
     total = ""
+    bits = int(numerics.details.get("add_multiplier_bits", "0"))
     for at, term in enumerate(terms):
         ratio = np.asarray(term.grid.scale * grid.inverse, np.float32)
-        scaled = elementwise.scale(ctx.w, term.tensor, ratio, f"{hint}/{at}", planes=planes)
+        if bits:
+            # Each term is rounded before they are added (Sophon).
+            ratio = np.asarray(small_multiplier(float(term.grid.scale * grid.inverse), bits), np.float32)
+            loose = elementwise.Bounds(-32768, 32767)
+            scaled = elementwise.by_float(ctx.w, term.tensor, ratio, loose, grid, f"{hint}/{at}", planes=planes)
+        else:
+            scaled = elementwise.scale(ctx.w, term.tensor, ratio, f"{hint}/{at}", planes=planes)
         op_type = "Sub" if node.op_type == "Sub" else "Add"
         total = ctx.w.op(op_type, [total, scaled], f"{hint}/sum") if total else scaled
     kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
-    ctx.store(clamp.output, elementwise.round_and_clip(ctx.w, total, kept, grid, hint, planes=planes), grid)
+    if bits:
+        total = ctx.w.op("Clip", [total, ctx.w.const(kept.low), ctx.w.const(kept.high)], hint)
+    else:
+        total = elementwise.round_and_clip(ctx.w, total, kept, grid, hint, planes=planes)
+    ctx.store(clamp.output, total, grid)
     ctx.report(node, numerics.precision)
     return True
 

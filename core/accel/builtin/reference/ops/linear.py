@@ -90,6 +90,9 @@ def _constant_matmul(
 ) -> None:
     numerics = ctx.at(node)
     assert numerics.activation is not None and numerics.weight is not None
+    if numerics.details.get("matmul_weights") == "tensor":
+        numerics = replace(numerics, weight=replace(numerics.weight, granularity="tensor"))
+    assert numerics.activation is not None
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
     on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid, bias)

@@ -11,6 +11,7 @@ from accel.builtin.reference import elementwise, exact
 from accel.builtin.reference.context import EXACT, Codes, Context, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.ops.shape import pass_on
+from accel.builtin.reference.requantize import small_multiplier
 from accel.builtin.reference.schemes import F32
 
 
@@ -90,9 +91,14 @@ def average(ctx: Context, node: onnx.NodeProto) -> bool:
 def _average(ctx: Context, node: onnx.NodeProto, x: Codes, total: str, reciprocal: float | F32) -> None:
     numerics = ctx.at(node)
     assert numerics.activation is not None
-    grid = ctx.grid(node.output[0], numerics.activation)
+    # On BM1684 an average keeps the step of what it averages.
+    same = numerics.details.get("average_pool_range") == "input"
+    grid = x.grid if same else ctx.grid(node.output[0], numerics.activation)
     hint = f"{node.output[0]}/codes"
     ratio = np.asarray(x.grid.scale * grid.inverse * reciprocal, np.float32)
+    bits = int(numerics.details.get("pool_multiplier_bits", "0"))
+    if bits and ratio.size == 1:
+        ratio = np.asarray(small_multiplier(float(x.grid.scale * grid.inverse * reciprocal), bits), np.float32)
     ctx.store(node.output[0], elementwise.by_float(ctx.w, total, ratio, elementwise.bounds_of(grid), grid, hint), grid)
     ctx.report(node, numerics.precision)
 
