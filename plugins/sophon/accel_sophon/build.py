@@ -31,7 +31,7 @@ from accel_sophon.transforms import Transformed, identifier, to_mlir
 from accel_sophon.verify import Verdict, verify
 
 if TYPE_CHECKING:
-    from accel.calibration import Calibration
+    from accel.calibration import Calibration, Range
 
 OPSET = 17
 """Highest opset we hand to the compiler."""
@@ -94,14 +94,15 @@ def _build(
     log: Path,
 ) -> Artifact:
     notes = _refuse_and_note(target, options)
-    network = readable(model)
+    network, kept = _tuned(model, target, options, calibration)
+    network = readable(network)
     done = []
     for batch in options.batches:
         folder = workspace / f"batch{batch}"
         folder.mkdir()
         with progress.step(f"compiling for {target.name}, batch {batch}") as step:
             bench = Bench(env, folder, log, _progress(step.at))
-            done.append(_compile(bench, network, batch, target, options, calibration))
+            done.append(_compile(bench, network, batch, target, options, calibration, kept))
     name = identifier(model.name)
     directory = workspace / "artifact"
     directory.mkdir()
@@ -132,7 +133,7 @@ def _build(
         files=(),
         model_digest=model.digest,
         preprocessing=options.preprocessing,
-        passes=model.passes,
+        passes=network.passes,
         nodes=nodes_of(first, target),
         versions={**versions(["accel-core", "accel-sophon"]), "tpu_mlir": env.version},
         options={"method": options.method, "calibrator": options.calibrator, "opt": str(options.opt or "")},
@@ -140,6 +141,21 @@ def _build(
         details=_details(done, target),
     )
     return write_artifact(directory, manifest, files)
+
+
+def _tuned(
+    model: Model, target: Target, options: BuildOptions, calibration: Calibration | None
+) -> tuple[Model, Mapping[str, Range]]:
+    """Our thresholds, and the model with the tuning passes for this chip's arithmetic."""
+    from accel.builtin.prepare.tuning import choose_ranges, tune
+    from accel.builtin.reference.build import node_numerics
+
+    numerics = target.numerics_for(options.precision)
+    if not numerics.quantized or calibration is None or options.calibrator == "vendor":
+        return model, {}
+    kept = choose_ranges(model, calibration, options.method)
+    overrides = node_numerics(target, options.node_precisions)
+    return tune(model, numerics, kept, calibration, options.passes, node_numerics=overrides), kept
 
 
 def readable(model: Model) -> Model:
@@ -160,6 +176,7 @@ def _compile(
     target: Target,
     options: BuildOptions,
     calibration: Calibration | None,
+    kept: Mapping[str, Range],
 ) -> Compiled:
     from accel.builtin.prepare.batch import set_batch
 
@@ -175,7 +192,8 @@ def _compile(
             thresholds = vendors(bench, made.mlir, model, target, options)
         else:
             assert calibration is not None  # the driver has seen to it
-            thresholds = ours(bench, module, tensors, calibration, target, options)
+            note = f"{options.method} over {calibration.samples} samples"
+            thresholds = ours(bench, module, tensors, kept, note)
     precisions = _precisions(bench, module, tensors, model, options, target, thresholds)
     bmodel = bench.folder / f"{identifier(model.name)}_{target.arch}.bmodel"
     commands.deploy(

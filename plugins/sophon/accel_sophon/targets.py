@@ -64,7 +64,6 @@ _INT8_BM1684 = Numerics(
     dataflow="stored",
     requantize="shift",
     details={
-        "method": "percentile",
         "cast_rounding": "half_away",
         "merge_convolutions": "pointwise",
         "add_multiplier_bits": "7",
@@ -84,7 +83,6 @@ _INT8_BM1684X = Numerics(
     dataflow="stored",
     requantize="multiplier",
     details={
-        "method": "minmax",
         "weight_step_floor": "1e-5",
         "multiplier_max_shift": "30",
         "cast_rounding": "half_away",

@@ -17,7 +17,7 @@ from accel_sophon import commands, mlir, table
 from accel_sophon.commands import Bench
 
 if TYPE_CHECKING:
-    from accel.calibration import Calibration
+    from accel.calibration import Range
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,13 @@ def ours(
     bench: Bench,
     module: mlir.Module,
     tensors: Mapping[str, str],
-    calibration: Calibration,
-    target: Target,
-    options: BuildOptions,
+    kept: Mapping[str, Range],
+    note: str,
 ) -> Thresholds:
-    """The table from our calibration."""
-    numerics = target.numerics_for(options.precision)
-    method = numerics.details.get("method", "mse") if options.method == "auto" else options.method
-    kept = calibration.ranges(method, bits=8, symmetric=True)
+    """The table from our calibration: the kept range of every tensor."""
     path = bench.folder / "calibration_table"
-    rows = table.ranges_by_location(module, tensors, kept)
-    table.write_calibration(path, rows, f"accel: {method}, {calibration.samples} samples")
-    return Thresholds(path, None, [f"thresholds: {method} over {calibration.samples} samples"])
+    table.write_calibration(path, table.ranges_by_location(module, tensors, kept), f"accel: {note}")
+    return Thresholds(path, None, [f"thresholds: {note}"])
 
 
 def vendors(bench: Bench, source: Path, model: Model, target: Target, options: BuildOptions) -> Thresholds:

@@ -125,8 +125,7 @@ def thresholds(
         assert n.activation is not None
         key = (n.activation.bits, n.activation.symmetric)
         if key not in known:
-            method = n.details.get("method", "auto") if options.method == "auto" else options.method
-            known[key] = choose_ranges(model, calibration, method, bits=key[0], symmetric=key[1])
+            known[key] = choose_ranges(model, calibration, options.method, bits=key[0], symmetric=key[1])
         return known[key]
 
     ranges = dict(by(numerics)) if numerics.quantized else {}
