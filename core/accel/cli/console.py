@@ -90,6 +90,18 @@ def format_error(error: AccelError) -> str:
     return "\n".join(lines)
 
 
+def wrapped(label: str, text: str) -> str:
+    """``label: text``, folded at words on a terminal and one line in a file."""
+    line = f"{label}: {text}"
+    if not sys.stdout.isatty():
+        return line
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    columns = max(40, get_terminal_size().columns)
+    return fill(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def write_json(value: Any) -> None:
     """One JSON object on one line; a NaN becomes null, as JSON has none."""
     sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from accel.cli import flags
-from accel.cli.console import emit, shown, size, table
+from accel.cli.console import emit, shown, size, table, wrapped
 from accel.cli.results import reports_text
 
 
@@ -71,7 +71,7 @@ def _artifact(path: Path, nodes: bool) -> None:
                 count[node.precision] = count.get(node.precision, 0) + 1
             if count:
                 lines += ["", "nodes: " + ", ".join(f"{n} in {p}" for p, n in count.items()) + " (--nodes lists them)"]
-        lines += [f"note: {note}" for note in manifest.notes]
+        lines += [wrapped("note", note) for note in manifest.notes]
         if report is not None:
             lines += ["", reports_text([report])]
         return "\n".join(lines)

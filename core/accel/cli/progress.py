@@ -38,6 +38,7 @@ class TerminalSink:
         self._drawn = False
         self._last = 0.0
         self._lock = threading.RLock()
+        self._ticking = False
 
     def start(self, label: str, total: int | None) -> object:
         now = time.monotonic()
@@ -45,7 +46,20 @@ class TerminalSink:
         with self._lock:
             self._steps.append(token)
             self._draw(force=True)
+            if self.tty and not self._ticking:
+                self._ticking = True
+                threading.Thread(target=self._tick, daemon=True).start()
         return token
+
+    def _tick(self) -> None:
+        """Keep the seconds running while a step has nothing to say."""
+        while True:
+            time.sleep(0.5)
+            with self._lock:
+                if not self._steps:
+                    self._ticking = False
+                    return
+                self._draw()
 
     def advance(self, token: object, done: int, total: int | None, note: str) -> None:
         assert isinstance(token, _Token)
@@ -76,6 +90,7 @@ class TerminalSink:
 
     def close(self) -> None:
         """Leave a clean line."""
+        # Ctrl-C may come while the lock is held by the drawing it interrupts; it is reentrant.
         with self._lock:
             self._steps.clear()
             self._erase()
@@ -120,6 +135,8 @@ class TerminalSink:
                 parts.append(f"{seconds / share - seconds:.0f} s left")
         elif token.done:
             parts.append(str(token.done))
+        if not token.total:
+            parts.append(f"{time.monotonic() - token.started:.0f} s")
         if token.note:
             parts.append(token.note)
         return " ".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.console import emit, number, shown, size, state, table
+from accel.cli.console import emit, number, shown, size, state, table, wrapped
 
 if TYPE_CHECKING:
     from accel.building import Built
@@ -50,7 +50,7 @@ def built_text(built: Sequence[Built]) -> str:
     for one in built:
         for note in one.artifact.manifest.notes:
             told.setdefault(note, []).append(one.artifact.manifest.target)
-    lines += [f"note: {', '.join(dict.fromkeys(who))}: {note}" for note, who in told.items()]
+    lines += [wrapped("note", f"{', '.join(dict.fromkeys(who))}: {note}") for note, who in told.items()]
     return "\n".join(lines)
 
 
@@ -64,14 +64,16 @@ def reports_text(reports: Sequence[Report]) -> str:
     """All figures with where they come from, the detail tables, the notes and the commands."""
     parts = []
     if len(reports) > 1:
-        names = list(dict.fromkeys(m.name for r in reports for m in r.metrics))
-        rows = [
-            (*(r.subject.get(k, "") for k in ("target", "precision", "backend")), *(_metric(r, n) for n in names))
-            for r in reports
-        ]
-        parts.append(table(("target", "precision", "backend", *names), rows))
-        parts.append("figures: " + ", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics)))
-        parts += [f"note: {note}" for note in dict.fromkeys(n for r in reports for n in r.notes)]
+        names = list(dict.fromkeys(m.name for r in reports for m in r.metrics if m.name != "samples"))
+        backends = {r.subject.get("backend", "") for r in reports}
+        keys = ("target", "precision", *(("backend",) if len(backends) > 1 else ()))
+        rows = [(*(r.subject.get(k, "") for k in keys), *(_metric(r, n) for n in names)) for r in reports]
+        parts.append(table((*keys, *names), rows))
+        counts = sorted({str(_metric(r, "samples")) for r in reports} - {"None"})
+        told = [f"{', '.join(counts)} samples"] if counts else []
+        told += [", ".join(backends)] if len(backends) == 1 else []
+        parts.append("; ".join([*told, ", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics))]))
+        parts += [wrapped("note", note) for note in dict.fromkeys(n for r in reports for n in r.notes)]
         parts += [f"again: {line}" for line in dict.fromkeys(c for r in reports for c in r.commands)]
         return "\n".join(parts)
     for report in reports:
@@ -84,7 +86,7 @@ def reports_text(reports: Sequence[Report]) -> str:
             if detail.rows:
                 parts += ["", f"{detail.title}:", _without_empty(detail.columns, detail.rows)]
         if report.notes:
-            parts += ["", *(f"note: {note}" for note in report.notes)]
+            parts += ["", *(wrapped("note", note) for note in report.notes)]
         parts += [f"again: {line}" for line in report.commands]
     return "\n".join(parts)
 
