@@ -25,6 +25,7 @@ class QuantScheme:
     ========================  ==================================================================
     ``max_code``              scale = t / (2^(bits-1) - 1); codes are clipped to +-(2^(bits-1)-1) if
                               ``narrow``, else to the full range
+    ``step``                  as ``max_code``, with the scale itself a float32: code = x / scale (Horizon)
     ``full_range``            scale = t / 2^(bits-1)   (Sophon BM1684: code = x * 128 / t)
     ``power_of_two``          scale = 2^(floor(log2 t) - (bits - 2))   (Cambricon "position")
     ``position_scale``        Cambricon position + scale (CNNL guide)
@@ -36,9 +37,9 @@ class QuantScheme:
     bits: int = 8
     symmetric: bool = True
     granularity: Granularity = "tensor"
-    rule: Literal["max_code", "full_range", "power_of_two", "position_scale", "position_scale_offset", "affine"] = (
-        "max_code"
-    )
+    rule: Literal[
+        "max_code", "step", "full_range", "power_of_two", "position_scale", "position_scale_offset", "affine"
+    ] = "max_code"
     rounding: Rounding = "half_even"
     narrow: bool = False
     unsigned: bool = False
@@ -61,7 +62,8 @@ class Numerics:
             their results are floating (Cambricon).
         requantize: How an accumulator becomes output codes under ``stored``: ``float`` (one
             float multiplication), ``shift`` (one right shift for the whole tensor), ``multiplier``
-            (integer multiplier and right shift, per channel).
+            (integer multiplier and right shift, per channel), ``split`` (as ``multiplier``, with part of the shift
+            before the multiplication; all shifts floor, half an output step is in the bias).
         details: Anything else the reference must know, as ``name -> value``; documented in builtin/reference.
     """
 
@@ -72,7 +74,7 @@ class Numerics:
     weight: QuantScheme | None = None
     bias_bits: int | None = None
     dataflow: Literal["stored", "inputs"] = "stored"
-    requantize: Literal["float", "shift", "multiplier"] = "float"
+    requantize: Literal["float", "shift", "multiplier", "split"] = "float"
     details: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -24,10 +24,10 @@ from accel_horizon.toolchain import HORIZON
 from accel_horizon.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
-    from accel.calibration import Calibration
+    from accel.calibration import Calibration, Range
 
-AUTO_METHOD = "percentile"
-"""Our choice of threshold method for this arithmetic (symmetric int8 activations per tensor): docs/horizon.md."""
+AUTO_METHOD = "percentile:99.995"
+"""Our choice of threshold method for this arithmetic (int8 activations per tensor): docs/horizon.md."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,8 @@ def build(
         return None
     asked = wanted(model, target, options)
     log = workspace / "horizon.log"
-    built = [
-        _one(model, target, options, asked, calibration, env, workspace, batch, len(options.batches) > 1)
-        for batch in options.batches
-    ]
+    tuned, ranges = thresholds(model, target, options, asked, calibration)
+    built = [_one(tuned, target, options, asked, ranges, env, workspace, batch) for batch in options.batches]
     first = built[0]
     files: dict[str, Path | list[Path]] = _files(built, env, workspace, log)
     found = places(first.model.proto.graph, first.result)
@@ -100,14 +98,13 @@ def _one(
     target: Target,
     options: BuildOptions,
     asked: Wanted,
-    calibration: Calibration | None,
+    ranges: Mapping[str, Range],
     env: Environment,
     workspace: Path,
     batch: int,
-    several: bool,
 ) -> Built:
     prepared = for_horizon(model, batch)
-    if several:
+    if len(options.batches) > 1:
         prepared.proto.graph.name += f"_b{batch}"
     folder = workspace / f"batch{batch}"
     folder.mkdir()
@@ -117,7 +114,7 @@ def _one(
         march=target.arch,
         inputs=inputs,
         wanted=asked,
-        calibration=calibration_for(calibration, options, asked, inputs, folder),
+        calibration=calibration_for(options, asked, ranges, inputs, folder),
     )
     try:
         result = run_job(env, job, folder, workspace / "horizon.log")
@@ -130,10 +127,41 @@ def _one(
     return Built(batch, folder, prepared, inputs, result)
 
 
+def threshold_method(options: BuildOptions, asked: Wanted) -> str:
+    """The method of our thresholds."""
+    if options.method != "auto":
+        return options.method
+    return "minmax" if asked.precision == "int16" else AUTO_METHOD
+
+
+def thresholds(
+    model: Model, target: Target, options: BuildOptions, asked: Wanted, calibration: Calibration | None
+) -> tuple[Model, dict[str, Range]]:
+    """The tuned model and the kept range of every tensor; both as they are with the vendor's calibrator.
+
+    Raises:
+        AccelError: ``usage.calibration`` when there is no calibration.
+    """
+    if options.calibrator == "vendor":
+        return model, {}
+    if calibration is None:
+        raise AccelError(
+            "an integer build needs a calibration",
+            code="usage.calibration",
+            hints=["Run `accel calibrate` first, or use `accel compile`."],
+        )
+    from accel.builtin.prepare.tuning import choose_ranges, tune
+
+    numerics = target.numerics_for(asked.precision)
+    bits = 16 if asked.precision == "int16" else 8
+    ranges = choose_ranges(model, calibration, threshold_method(options, asked), bits=bits)
+    return tune(model, numerics, ranges, calibration, options.passes), ranges
+
+
 def calibration_for(
-    calibration: Calibration | None,
     options: BuildOptions,
     asked: Wanted,
+    ranges: Mapping[str, Range],
     inputs: Mapping[str, ChipInput],
     folder: Path,
 ) -> dict[str, Any]:
@@ -156,17 +184,7 @@ def calibration_for(
             "max_percentile": asked.max_percentile,
             "samples": write_samples(options.dataset, inputs, folder),
         }
-    if calibration is None:
-        raise AccelError(
-            "an integer build needs a calibration",
-            code="usage.calibration",
-            hints=["Run `accel calibrate` first, or use `accel compile`."],
-        )
-    method = AUTO_METHOD if options.method == "auto" else options.method
-    bits = 16 if asked.precision == "int16" else 8
-    if bits == 16 and options.method == "auto":
-        method = "minmax"
-    ranges = calibration.ranges(method, bits=bits, symmetric=not asked.asymmetric)
+    method = threshold_method(options, asked)
     made: dict[str, Any] = {
         "kind": "accel",
         "method": method,
@@ -243,7 +261,7 @@ def _options(options: BuildOptions, asked: Wanted) -> dict[str, str]:
     if options.calibrator == "vendor":
         given["method"] = asked.method
     else:
-        given["method"] = AUTO_METHOD if options.method == "auto" else options.method
+        given["method"] = threshold_method(options, asked)
     return {**given, **options.set}
 
 

@@ -39,10 +39,12 @@ def _numerics(bits: int) -> Numerics:
     return Numerics(
         precision=f"int{bits}",
         quantized_ops=BPU_OPS,
-        activation=QuantScheme(bits=bits, rule="max_code"),
-        weight=QuantScheme(bits=8, granularity="channel", rule="max_code", narrow=True),
+        activation=QuantScheme(bits=bits, rule="step"),
+        weight=QuantScheme(bits=8, granularity="channel", rule="step", narrow=True),
         bias_bits=32,
-        requantize="multiplier",
+        requantize="split",
+        # The last layer is handed to the host as its 32-bit sums.
+        details={"float_outputs": "yes"},
     )
 
 

@@ -31,6 +31,7 @@ class Product:
         rank: Dimensions of the result.
         axis: Where its channels lie.
         planes: Number of channels when the result is 4-D with channels at axis 1, else 0.
+        addend: Codes that are added to the sum and their step, or None. ``split`` only.
     """
 
     multiply: Callable[[F32 | None, str], str]
@@ -39,6 +40,7 @@ class Product:
     rank: int
     axis: int
     planes: int = 0
+    addend: tuple[str, float] | None = None
 
 
 def product_by_float(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
@@ -83,6 +85,11 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
             if on.inverse.ndim == 0:
                 step = np.asarray(float(np.abs(weight).max(initial=0)) / 127 or 1.0)
             return replace(on, inverse=(1 / step).astype(np.float32), step=step)
+        if numerics.requantize == "split" and on.step is not None:
+            # No channel's ratio of steps is below 2^-23: one of nearly no weight gets a larger step.
+            least = float(np.float32(2.0**-23 * float(y.scale) / float(x.scale)))
+            kept = np.asarray(np.maximum(on.step, least))
+            return replace(on, step=kept, inverse=(1.0 / kept).astype(np.float32))
         if bias is None or numerics.bias_bits is None or on.inverse.shape != bias.shape:
             return on
         room = 2.0 ** (numerics.bias_bits - 1) - 1
@@ -149,6 +156,62 @@ def _whole_product(
     return w.op("Clip", [rounded, w.const(kept.low), w.const(kept.high)], hint)
 
 
+SPLIT_BITS = 15
+"""Bits of the multiplier under ``split``."""
+
+
+def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
+    """``clip((((sum + bias) >> before) * m) >> after)`` with a 15-bit ``m``, all shifts floor.
+
+    ``bias`` holds half an output step. ``after`` is the largest that leaves sums within the output's range 16 bits
+    before the multiplication. A shortcut is added to the sum as ``(code * n) >> k`` with a 15-bit ``n``. (Horizon's
+    quantised networks, found by comparing every layer of them: equal to the last bit but where the last product
+    rounds in float32, about one value in 10^5.)
+    """
+    step = np.atleast_1d(product.step).astype(np.float32).astype(np.float64)
+    ratio = step / float(on.scale)
+    total = np.minimum(SPLIT_BITS - 1 - np.floor(np.log2(ratio)), 37)
+    multiplier = np.minimum(np.rint(np.ldexp(ratio, total.astype(int))), 2.0**SPLIT_BITS - 1)
+    top = 2.0 ** (on.bits - 1) - 1
+    after = np.minimum(total, np.floor(np.log2(2.0**SPLIT_BITS * multiplier / top * (1 - 2.0**-40))))
+    half = np.rint(0.5 * float(on.scale) / step)
+    codes = half if product.bias is None else half + np.rint(product.bias.astype(np.float64) / step)
+    room = 2.0 ** ((numerics.bias_bits or 32) - 1)
+    acc = product.multiply(np.clip(codes, -room, room - 1).astype(np.float32), hint)
+    if product.addend is not None:
+        tensor, own = product.addend
+        share = own / step
+        power = SPLIT_BITS - 1 - np.floor(np.log2(share))
+        held = np.ldexp(np.rint(np.ldexp(share, power.astype(int))), -power.astype(int))
+        other = scale(w, tensor, along(held, product.rank, product.axis), f"{hint}/other", planes=product.planes)
+        acc = w.op("Add", [acc, w.op("Floor", [other], f"{hint}/addend")], f"{hint}/sum")
+    before = total - after
+    if before.any():
+        shift = along(np.ldexp(1.0, -before.astype(int)), product.rank, product.axis)
+        acc = w.op("Floor", [scale(w, acc, shift, f"{hint}/halved", planes=product.planes)], f"{hint}/shifted")
+    code = _floor_product(w, acc, multiplier, after, product, hint)
+    return w.op("Clip", [code, w.const(kept.low), w.const(kept.high)], hint)
+
+
+def _floor_product(
+    w: Writer, x: str, multiplier: NDArray[np.float64], shift: NDArray[np.float64], product: Product, hint: str
+) -> str:
+    """``(x * multiplier) >> shift`` of a 16-bit ``x``, exact: 31-bit products do not fit into float32.
+
+    ``multiplier = 128 a + b``, so that ``(x * multiplier) >> 7`` is ``x * a + ((x * b) >> 7)``.
+    """
+
+    def by(values: NDArray[np.float64], tensor: str, name: str) -> str:
+        return scale(w, tensor, along(values, product.rank, product.axis), f"{hint}/{name}", planes=product.planes)
+
+    if (shift < 7).any():
+        return w.op("Floor", [by(np.ldexp(multiplier, -shift.astype(int)), x, "scaled")], f"{hint}/round")
+    coarse = np.floor(multiplier / 128)
+    fine = w.op("Floor", [by((multiplier - 128 * coarse) / 128, x, "fine")], f"{hint}/carried")
+    total = w.op("Add", [by(coarse, x, "coarse"), fine], f"{hint}/product")
+    return w.op("Floor", [by(np.ldexp(1.0, 7 - shift.astype(int)), total, "scaled")], f"{hint}/round")
+
+
 def rounded_multiplier(ratio: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     """``m * 2^-shift`` nearest to ``ratio`` with ``m`` in ``[2^(bits-1), 2^bits]``."""
     mantissa, exponent = np.frexp(ratio)
@@ -170,5 +233,6 @@ WAYS: Mapping[str, Way] = {
     "float": product_by_float,
     "shift": product_by_shift,
     "multiplier": product_by_multiplier,
+    "split": product_by_split,
 }
 """By ``Numerics.requantize``."""

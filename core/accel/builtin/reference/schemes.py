@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Grid:
         rounding: How ties are broken.
         bits: Width of a code.
         step: Real value of one code where the chip's compiler holds it in float64, else None.
+        divides: Constants become codes by a division by ``step`` in float64, not by a product with ``inverse``.
     """
 
     inverse: F32
@@ -45,6 +47,7 @@ class Grid:
     rounding: Rounding
     bits: int
     step: NDArray[np.float64] | None = None
+    divides: bool = False
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -75,7 +78,14 @@ def grid(scheme: QuantScheme, low: NDArray[np.float64], high: NDArray[np.float64
     empty = threshold < TINY
     threshold = np.where(empty, 1.0, threshold)
     width = np.where(empty, 1.0, high - low)
-    if scheme.rule == "max_code":
+    step: NDArray[np.float64] | None = None
+    if scheme.rule == "step":
+        single = np.asarray(threshold.astype(np.float32).astype(np.float64) / (top - 1)).astype(np.float32)
+        step = np.asarray(single.astype(np.float64))
+        inverse = 1.0 / step
+        if scheme.narrow:
+            bounds = (1 - top, top - 1)
+    elif scheme.rule == "max_code":
         inverse = (top - 1) / threshold
         if scheme.narrow:
             bounds = (1 - top, top - 1)
@@ -106,6 +116,8 @@ def grid(scheme: QuantScheme, low: NDArray[np.float64], high: NDArray[np.float64
         bounds[1] - zero,
         scheme.rounding,
         bits,
+        step,
+        step is not None,
     )
 
 
@@ -138,8 +150,12 @@ def weight_grid(scheme: QuantScheme, weight: F32, axis: int | None) -> Grid:
 def quantize(x: NDArray[np.floating], on: Grid, axis: int | None = None) -> F32:
     """Centred codes of ``x``, as integer-valued float32 of the same shape.
 
-    ``axis`` says where the channels of a per-channel grid lie. The product is taken in float32, as the graph does.
+    ``axis`` says where the channels of a per-channel grid lie. The product is taken in float32, as the graph does; on
+    a grid with a ``step`` it is a division in float64.
     """
+    if on.divides and on.step is not None:
+        exact = np.asarray(x, np.float64) / _along(on.step, x.ndim, axis)
+        return np.clip(round_codes(exact + on.zero, on.rounding) - on.zero, on.low, on.high).astype(np.float32)
     inverse = _along(on.inverse, x.ndim, axis)
     scaled = np.asarray(x, np.float32) * inverse
     codes = round_codes(scaled.astype(np.float64) + on.zero, on.rounding) - on.zero
@@ -148,7 +164,7 @@ def quantize(x: NDArray[np.floating], on: Grid, axis: int | None = None) -> F32:
 
 def dequantize(codes: F32, on: Grid, axis: int | None = None) -> F32:
     """Real values of centred codes: ``codes / inverse`` in float32."""
-    return (codes / _along(on.inverse, codes.ndim, axis)).astype(np.float32)
+    return np.asarray((codes / _along(on.inverse, codes.ndim, axis)).astype(np.float32))
 
 
 def round_codes(x: NDArray[np.float64], rounding: Rounding) -> NDArray[np.float64]:
@@ -166,7 +182,7 @@ def _position(value: NDArray[np.float64], bits: int, empty: NDArray[np.bool_]) -
     return np.where(empty, 0.0, exponent - 1.0 - bits)
 
 
-def _along(values: F32, rank: int, axis: int | None) -> F32:
+def _along(values: NDArray[Any], rank: int, axis: int | None) -> NDArray[Any]:
     if values.ndim == 0 or axis is None:
         return values
     shape = [1] * rank

@@ -52,3 +52,35 @@ def clamp_limits(ctx: Context, node: onnx.NodeProto) -> tuple[float | None, floa
             return None
         limits.append(float(value.reshape(-1)[0]))
     return limits[0], limits[1]
+
+
+_SHAPE_ONLY = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity")
+
+
+def following_add(ctx: Context, node: onnx.NodeProto) -> tuple[onnx.NodeProto, str] | None:
+    """The Add that alone reads the node's result, and its other operand, where the chip adds in the accumulator.
+
+    So computes ``requantize="split"``. The other operand must exist as codes by now: of two branches, the one that
+    is computed later takes the other in.
+    """
+    numerics = ctx.at(node)
+    add = ctx.source.sole_consumer(node.output[0])
+    if numerics.requantize != "split" or add is None or add.op_type != "Add" or ctx.at(add) is not numerics:
+        return None
+    other = next((name for name in add.input if name != node.output[0]), "")
+    shapes = {ctx.source.shape(name) for name in (*add.input, add.output[0])}
+    held = ctx.stored(other) if other else None
+    if held is None or len(shapes) != 1 or ctx.source.constant(other) is not None:
+        return None
+    ctx.fused[add.output[0]] = node.name
+    return add, other
+
+
+def ends_the_graph(ctx: Context, name: str) -> bool:
+    """Whether a tensor is only moved about on its way to the graph's outputs."""
+    while name not in ctx.source.outputs:
+        reader = ctx.source.sole_consumer(name)
+        if reader is None or reader.op_type not in _SHAPE_ONLY or reader.input[0] != name:
+            return False
+        name = reader.output[0]
+    return True

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 
 from accel.builtin.reference import elementwise, exact, requantize, schemes
-from accel.builtin.reference.context import Context, Sum, handles
+from accel.builtin.reference.context import Codes, Context, Sum, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
-from accel.builtin.reference.ops.fusion import Clamp, following_clamp
+from accel.builtin.reference.ops.fusion import Clamp, ends_the_graph, following_add, following_clamp
 from accel.builtin.reference.schemes import F32
 
 
@@ -26,7 +26,7 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     axis = 0 if node.op_type == "Conv" else 1
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid, bias)
+    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid or x.grid, bias)
     codes = schemes.quantize(weight, on, axis)
     ctx.weights[node.output[0]] = schemes.dequantize(codes, on, axis)
     scale = on.scale
@@ -95,7 +95,7 @@ def _constant_matmul(
     assert numerics.activation is not None
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid, bias)
+    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid or x.grid, bias)
     codes = schemes.quantize(weight, on, 1)
     real = schemes.dequantize(codes, on, 1)
     ctx.weights[node.output[0]] = real.T if attributes(node).get("transB", 0) else real
@@ -113,24 +113,36 @@ def _constant_matmul(
 
 @dataclass(frozen=True)
 class Result:
-    """Where a node's result goes: a following clamp folded in, and the grid its codes lie on."""
+    """Where a node's result goes: a following addition and clamp folded in, and the grid its codes lie on.
+
+    ``grid`` is None for a result that leaves the chip as its accumulator.
+    """
 
     clamp: Clamp
-    grid: schemes.Grid
+    grid: schemes.Grid | None
+    addend: Codes | None = None
 
 
 def following(ctx: Context, node: onnx.NodeProto) -> Result:
     """Find (and take over) the activation after the node, and the grid of what it writes."""
     numerics = ctx.at(node)
     assert numerics.activation is not None
-    clamp = following_clamp(ctx, node)
-    return Result(clamp, ctx.grid(clamp.output, numerics.activation))
+    name = node.output[0]
+    if numerics.details.get("float_outputs") == "yes" and ends_the_graph(ctx, name):
+        return Result(Clamp(name), None)
+    added = following_add(ctx, node) if node.op_type == "Conv" else None
+    clamp = following_clamp(ctx, added[0] if added else node)
+    addend = ctx.codes(added[1], numerics.activation) if added else None
+    return Result(clamp, ctx.grid(clamp.output, numerics.activation), addend)
 
 
 def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requantize.Product) -> None:
     """From accumulator to stored codes, by the target's way of requantising."""
     numerics = ctx.at(node)
     clamp, grid = result.clamp, result.grid
+    if grid is None:
+        _finish_in_float(ctx, node, product)
+        return
     kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
     way = requantize.WAYS[numerics.requantize]
 
@@ -139,6 +151,20 @@ def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requanti
         ctx.sums[node.output[0]] = Sum(acc, product.step, product.axis)
         return acc
 
-    tensor = way(ctx.w, replace(product, multiply=multiply), kept, grid, numerics, f"{clamp.output}/codes")
+    addend = (result.addend.tensor, float(result.addend.grid.scale)) if result.addend else None
+    whole = replace(product, multiply=multiply, addend=addend)
+    tensor = way(ctx.w, whole, kept, grid, numerics, f"{clamp.output}/codes")
     ctx.store(clamp.output, tensor, grid)
     ctx.report(node, numerics.precision)
+
+
+def _finish_in_float(ctx: Context, node: onnx.NodeProto, product: requantize.Product) -> None:
+    """The accumulator, bias inside, as real values: what chips do that hand it over in 32 bits."""
+    numerics = ctx.at(node)
+    name = node.output[0]
+    codes = None if product.bias is None else requantize.bias_codes(product, numerics.bias_bits or 32)
+    acc = product.multiply(codes, f"{name}/codes")
+    ctx.sums[name] = Sum(acc, product.step, product.axis)
+    step = elementwise.along(product.step, product.rank, product.axis)
+    ctx.store_float(name, elementwise.scale(ctx.w, acc, step, f"{name}/real"))
+    ctx.report(node, numerics.precision, "its result leaves the chip as the accumulator")
