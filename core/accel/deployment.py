@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from accel import driver
 from accel.artifacts import MANIFEST
-from accel.building import Built
 from accel.cache import NoCache, code_state, key_of
 from accel.errors import AccelError, stage
+from accel.jobs import Built
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.preprocessing import Preprocessing
 from accel.progress import message
 
 if TYPE_CHECKING:
     from accel.artifact import Artifact
-    from accel.building import Job
     from accel.cache import Cache
     from accel.calibration import Calibration
     from accel.dataset import Dataset
+    from accel.jobs import Job
     from accel.model import Model
     from accel.report import Report
 

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from accel.artifact import Artifact
 from accel.errors import AccelError, ErrorHint, stage
+from accel.jobs import (
+    Built,
+    Job,
+    calibration_missing,
+    check_node_names,
+    name_output,
+    needs_calibration,
+    preflight,
+    refuse_clashes,
+)
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.plugins import hooks, registry
 from accel.progress import step
 from accel.target import Target
 
 if TYPE_CHECKING:
-    from accel.building import Built, Job
     from accel.cache import Cache
     from accel.calibration import Calibration
     from accel.dataset import Dataset
@@ -114,7 +123,7 @@ def build(
     """
     from accel import building
 
-    job = building.Job(resolve(target), options or BuildOptions(), Path(output))
+    job = Job(resolve(target), options or BuildOptions(), Path(output))
     model = prepare(model, job.options.passes, cache=cache)
     with stage("build", hints=_hints):
         return building.build(model, job, calibration, cache).artifact
@@ -220,13 +229,12 @@ def compile(
 
 def plan(target: str | Target, options: BuildOptions, folder: Path) -> Job:
     """One build of :func:`build_all`; its output gets its name when the model is known."""
-    from accel import building
 
     with stage("build"):
         found = resolve(target)
         numerics = found.numerics_for(options.precision)
-        job = building.Job(found, replace(options, precision=numerics.precision), folder, named=False)
-        building.preflight(job)
+        job = Job(found, replace(options, precision=numerics.precision), folder, named=False)
+        preflight(job)
         return job
 
 
@@ -266,14 +274,14 @@ def build_jobs(
         raise AccelError("no target was named", code="usage.target", hints=["Name one: --target bm1684"])
     with stage("build"):
         for job in jobs:
-            building.preflight(job)
+            preflight(job)
     prepared = {id(job): prepare(model, job.options.passes, cache=cache) for job in jobs}
     measured: dict[str, Calibration] = {}
     for job in jobs:
         network = prepared[id(job)]
         with stage("build"):
-            building.check_node_names(job, network)
-        if building.needs_calibration(job) and network.digest not in measured:
+            check_node_names(job, network)
+        if needs_calibration(job) and network.digest not in measured:
             if calibration is not None:
                 with stage("calibrate"):
                     require_match(calibration, network, dataset)
@@ -283,9 +291,9 @@ def build_jobs(
                     network, dataset, calibrate_options, cache=cache if calibrate_cache is None else calibrate_cache
                 )
             else:
-                raise building.calibration_missing(job)
-    named = [building.name_output(job, prepared[id(job)]) for job in jobs]
-    building.refuse_clashes(named)
+                raise calibration_missing(job)
+    named = [name_output(job, prepared[id(job)]) for job in jobs]
+    refuse_clashes(named)
     work = [
         (prepared[id(old)], job, measured.get(prepared[id(old)].digest)) for old, job in zip(jobs, named, strict=True)
     ]

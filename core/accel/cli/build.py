@@ -31,8 +31,8 @@ def command(model: str, target: str, out: Path, no_cache: bool, **given: Any) ->
     from dataclasses import replace
 
     from accel import driver
-    from accel.building import Job
     from accel.deployment import load_calibration
+    from accel.jobs import Job
 
     cache = flags.cache_of(no_cache)
     options = flags.build_options(given)

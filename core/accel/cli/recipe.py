@@ -13,9 +13,9 @@ from accel.cli.results import built_facts, built_text, reports_text
 
 if TYPE_CHECKING:
     from accel.artifact import Artifact
-    from accel.building import Built
     from accel.cache import Cache
     from accel.deployment import Deployment
+    from accel.jobs import Built
     from accel.model import Model
     from accel.report import Report
 
@@ -104,6 +104,6 @@ def run(
 def _existing(plan: Deployment, model: Model) -> list[Artifact]:
     from accel import deployment as work
     from accel import driver
-    from accel.building import name_output
+    from accel.jobs import name_output
 
     return [driver.open_artifact(name_output(job, model).output) for job in work.jobs(plan, None)]

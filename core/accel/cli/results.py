@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.console import emit, number, shown, size, state, table, wrapped
 
 if TYPE_CHECKING:
-    from accel.building import Built
     from accel.errors import AccelError
+    from accel.jobs import Built
     from accel.report import Report
 
 
@@ -79,7 +79,9 @@ def reports_text(reports: Sequence[Report]) -> str:
     for report in reports:
         who = " ".join(report.subject[k] for k in ("target", "precision") if report.subject.get(k))
         parts.append(f"{report.title}: {who}" if who else report.title)
-        rows = [(m.name, m.value, m.unit, m.provenance, m.source) for m in report.metrics]
+        # Figures of several stages ("quantized/top1") stand side by side in the table that follows.
+        single = [m for m in report.metrics if "/" not in m.name or not report.tables]
+        rows = [(m.name, m.value, m.unit, m.provenance, m.source) for m in single]
         if rows:
             parts.append(_without_empty(("figure", "value", "unit", "", "source"), rows))
         for detail in report.tables:
