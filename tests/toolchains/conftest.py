@@ -12,3 +12,11 @@ def horizon_toolchain() -> Environment:
     from accel_horizon.toolchain import HORIZON
 
     return install(HORIZON)
+
+
+@pytest.fixture(scope="session")
+def sophon_toolchain() -> Environment:
+    from accel.toolchain.install import install
+    from accel_sophon.toolchain import SOPHON
+
+    return install(SOPHON)

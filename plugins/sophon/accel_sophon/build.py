@@ -25,6 +25,7 @@ from accel_sophon import commands, mlir, table
 from accel_sophon.bmodel import combine_batches
 from accel_sophon.commands import Bench
 from accel_sophon.names import producers, tensor_by_location
+from accel_sophon.perf import costs_to_json
 from accel_sophon.thresholds import Thresholds, ours, vendors
 from accel_sophon.toolchain import SOPHON
 from accel_sophon.transforms import Transformed, identifier, to_mlir
@@ -319,7 +320,7 @@ def _details(done: list[Compiled], target: Target) -> dict[str, object]:
             "layers": layers,
             "renamed": dict(compiled.renamed),
         }
-    return {"arch": target.arch, "simulators": simulators}
+    return {"arch": target.arch, "simulators": simulators, "costs": costs_to_json(done[0].model)}
 
 
 def _collect(directory: Path, done: list[Compiled], bmodel: Path, log: Path) -> dict[str, list[Path]]:

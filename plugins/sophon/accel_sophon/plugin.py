@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accel.errors import ErrorHint
     from accel.model import Model
     from accel.options import BuildOptions, RunOptions
+    from accel.report import NodeSupport, Report
     from accel.runner import Runner
     from accel.target import Target
     from accel.toolchain.spec import Toolchain
@@ -50,6 +51,42 @@ def accel_run(artifact: Artifact, options: RunOptions) -> Runner | None:
     from accel_sophon.runner import SophonRunner
 
     return SophonRunner(artifact, options)
+
+
+@hookimpl
+def accel_check(model: Model, target: Target, options: BuildOptions) -> Sequence[NodeSupport] | None:
+    if target.vendor != "sophon" or not target.toolchain or options.backend == "reference":
+        return None
+    from accel_sophon.check import check
+
+    return check(model, target, options)
+
+
+@hookimpl
+def accel_perf(artifact: Artifact, options: RunOptions) -> Report | None:
+    if artifact.manifest.payload != "bmodel":
+        return None
+    from accel_sophon import targets
+    from accel_sophon.perf import perf
+
+    return perf(artifact, options, getattr(targets, artifact.manifest.target.upper()))
+
+
+@hookimpl
+def accel_inspect(path: Path) -> Report | None:
+    from accel_sophon.inspecting import bmodel_of, inspect
+
+    found = bmodel_of(path)
+    return inspect(found) if found else None
+
+
+@hookimpl
+def accel_combine(artifacts: Sequence[Artifact], workspace: Path) -> Artifact | None:
+    if any(a.manifest.payload != "bmodel" for a in artifacts):
+        return None
+    from accel_sophon.combine import combine
+
+    return combine(artifacts, workspace)
 
 
 @hookimpl

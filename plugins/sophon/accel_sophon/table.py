@@ -33,9 +33,9 @@ def ranges_by_location(module: Module, tensors: Mapping[str, str], ranges: Mappi
     missing: list[str] = []
     for op in module.values():
         for name in op.names:
-            kept = ranges.get(tensors.get(name, ""))
-            if kept is None:
-                kept = _derived(op, found)
+            # What only moves values keeps its operand's range: the compiler would else carry the result's range
+            # back to the operand.
+            kept = _moved(op, found) or ranges.get(tensors.get(name, "")) or _derived(op, found)
             if kept is None:
                 missing.append(f"{name} ({op.kind})")
             else:
@@ -53,10 +53,12 @@ def ranges_by_location(module: Module, tensors: Mapping[str, str], ranges: Mappi
     return found
 
 
+def _moved(op: Op, found: Mapping[str, Range]) -> Range | None:
+    return found.get(op.inputs[0]) if op.kind in _MOVES and op.inputs else None
+
+
 def _derived(op: Op, found: Mapping[str, Range]) -> Range | None:
     sources = [found[name] for name in op.inputs if name in found]
-    if op.kind in _MOVES and sources:
-        return sources[0]
     if op.kind == "top.Concat" and sources:
         return Range(min(r.low for r in sources), max(r.high for r in sources))
     if op.kind in ("top.Sigmoid", "top.Softmax", "top.HardSigmoid"):

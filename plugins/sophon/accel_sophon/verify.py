@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[np.float32]]
 
-NONSENSE = 0.3
+NONSENSE = 0.85
 """A layer whose cosine with float falls below this while its inputs' are above ``HEALTHY`` computes nonsense."""
-HEALTHY = 0.8
+HEALTHY = 0.99
+SAME = 0.95
+"""Least cosine between the bmodel's output and that of the lowered graph it was made from."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def verify(
         simulated = got.get(name, got.get(place))
         if simulated is not None and not np.array_equal(simulated.reshape(-1), value.reshape(-1)):
             exact = False
+            _refuse_another_network(place, simulated, value, options)
             step = float(np.abs(simulated.reshape(-1) - value.reshape(-1)).max())
             notes.append(f"output {place!r}: bmodel and lowered graph differ by at most {step:.3g} on the check sample")
         if not np.isfinite(value).all():
@@ -96,6 +99,24 @@ def verify(
         if cosine < 0.9:
             notes.append(f"output {place!r}: cosine with float {cosine:.3f} on the check sample; evaluate on real data")
     return Verdict(cosines, exact, notes, reference)
+
+
+def _refuse_another_network(
+    place: str, simulated: NDArray[np.float32], value: NDArray[np.float32], options: BuildOptions
+) -> None:
+    cosine = _cosine(simulated, value)
+    if cosine < SAME and not options.dynamic:
+        raise AccelError(
+            f"output {place!r} of the bmodel is not what its own lowered graph computes",
+            code="failed.output",
+            stage="build",
+            node=place,
+            cause=f"cosine between the two {cosine:.3f}; the compiler reported success",
+            hints=[
+                "Run `accel check`: it names operators that are known to be compiled wrongly on this chip.",
+                "Keep the suspect in float: --node-precision NAME=fp32, or cut the network before it.",
+            ],
+        )
 
 
 def output_location(name: str, known: Mapping[str, object]) -> str:

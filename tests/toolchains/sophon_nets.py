@@ -1,0 +1,71 @@
+"""Small networks and data for the tests of the Sophon toolchain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from accel.dataset import Sample
+from onnx import TensorProto, helper, numpy_helper
+
+
+def weights(name: str, *shape: int, seed: int = 0, gain: float = 0.3) -> onnx.TensorProto:
+    values = np.random.default_rng([seed, len(name), *map(ord, name)]).standard_normal(shape)
+    return numpy_helper.from_array((values * gain).astype(np.float32), name)
+
+
+def small_cnn(path: Path, extra: str = "") -> Path:
+    """Convolutions plain, depthwise and pointwise, an addition, pooling and a matrix product; 3x16x16 to 10.
+
+    ``extra``: ``min`` puts a Min with a constant a channel behind the addition, ``hardmax`` an operator that
+    the compiler lacks.
+    """
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["c1"], name="conv1", pads=[1] * 4, kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu1"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], name="conv2", pads=[1] * 4, group=8, kernel_shape=[3, 3]),
+        helper.make_node("Add", ["c2", "r1"], ["sum"], name="add"),
+        helper.make_node("MaxPool", ["sum"], ["pooled"], name="maxpool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["pooled"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "w3", "b3"], ["logits"], name="fc", transB=1),
+    ]
+    held = [weights("w1", 8, 3, 3, 3), weights("b1", 8), weights("w2", 8, 1, 3, 3), weights("b2", 8)]
+    held += [weights("w3", 10, 8), weights("b3", 10)]
+    if extra == "min":
+        nodes.insert(4, helper.make_node("Min", ["sum", "limits"], ["kept"], name="minimum"))
+        nodes[5].input[0] = "kept"
+        held.append(numpy_helper.from_array(np.linspace(0.2, 3, 8, dtype=np.float32).reshape(1, 8, 1, 1), "limits"))
+    if extra == "hardmax":
+        nodes.insert(4, helper.make_node("Hardmax", ["sum"], ["kept"], name="mine"))
+        nodes[5].input[0] = "kept"
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])],
+        held,
+    )
+    opsets = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+class Clouds:
+    """A data set of smooth random pictures."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count, self.seed = count, seed
+        self.digest = f"{seed:08d}{count:056d}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Sample]:
+        for at in range(self.count):
+            rng = np.random.default_rng([self.seed, at])
+            coarse = rng.standard_normal((1, 3, 4, 4))
+            picture = np.repeat(np.repeat(coarse, 4, axis=2), 4, axis=3) + 0.2 * rng.standard_normal((1, 3, 16, 16))
+            yield Sample(f"cloud {at}", {"input": picture.astype(np.float32)})

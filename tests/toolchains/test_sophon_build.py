@@ -1,0 +1,216 @@
+"""Sophon for real: the vendor's compiler and simulators on small networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accel import driver
+from accel.artifact import Artifact
+from accel.calibration import Calibration
+from accel.errors import AccelError
+from accel.model import Model
+from accel.options import BuildOptions, RunOptions
+from accel.toolchain.spec import Environment
+from toolchains.sophon_nets import Clouds, small_cnn
+
+pytestmark = pytest.mark.toolchain("sophon")
+
+
+@dataclasses.dataclass
+class Work:
+    model: Model
+    calibration: Calibration
+    folder: Path
+
+    def build(self, target: str, **options: object) -> Artifact:
+        name = f"{target}-{abs(hash(str(options)))}"
+        asked = BuildOptions(backend="vendor", **options)  # type: ignore[arg-type]
+        return driver.build(self.model, target, self.folder / name, asked, calibration=self.calibration)
+
+
+@pytest.fixture(scope="module")
+def work(sophon_toolchain: Environment, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = tmp_path_factory.mktemp("sophon")
+    model = driver.prepare(driver.parse(small_cnn(folder / "small.onnx")))
+    return Work(model, driver.calibrate(model, Clouds(8)), folder)
+
+
+@pytest.fixture(scope="module")
+def bm1684(work: Work, _module_cache: None) -> Artifact:
+    return work.build("bm1684")
+
+
+@pytest.fixture(scope="module")
+def _module_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import os
+
+    os.environ["ACCEL_CACHE_DIR"] = str(tmp_path_factory.mktemp("sophon-cache"))
+
+
+def outputs(artifact: Artifact, count: int = 4, **options: object) -> np.ndarray:
+    with driver.run(artifact, RunOptions(**options)) as runner:  # type: ignore[arg-type]
+        return np.concatenate([runner.run(s.inputs)["logits"] for s in Clouds(count, seed=7)])
+
+
+def floats(work: Work, count: int = 4) -> np.ndarray:
+    with driver.run_float(work.model) as runner:
+        return np.concatenate([runner.run(s.inputs)["logits"] for s in Clouds(count, seed=7)])
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_int8_from_our_calibration(work: Work, bm1684: Artifact) -> None:
+    manifest = bm1684.manifest
+    assert manifest.payload == "bmodel" and manifest.precision == "int8" and manifest.backend == "vendor"
+    assert bm1684.file("model").suffix == ".bmodel"
+    assert {n.node: n.precision for n in manifest.nodes}["conv2"] == "int8"
+    assert cosine(outputs(bm1684), floats(work)) > 0.95
+    names = {f.path for f in manifest.files}
+    assert {f"bmrt_test/batch1/{n}_ref_data.dat" for n in ("input", "output")} <= names
+    assert "bmrt_test/batch1/compilation.bmodel" in names
+
+
+def test_both_simulators_and_several_workers_agree(bm1684: Artifact) -> None:
+    fast = outputs(bm1684)
+    np.testing.assert_array_equal(fast, outputs(bm1684, simulator="cmodel"))
+    batch = np.concatenate([s.inputs["input"] for s in Clouds(4, seed=7)])
+    with driver.run(bm1684, RunOptions(workers=2)) as runner:
+        np.testing.assert_array_equal(fast, runner.run({"input": batch})["logits"])
+
+
+@pytest.mark.parametrize("target", ["bm1684", "bm1684x"])
+def test_the_reference_predicts_the_chip(work: Work, target: str) -> None:
+    chip = work.build(target)
+    reference = driver.build(
+        work.model,
+        target,
+        work.folder / f"{target}-reference",
+        BuildOptions(backend="reference"),
+        calibration=work.calibration,
+    )
+    a, b = outputs(chip, 8), outputs(reference, 8)
+    assert cosine(a, b) > 0.9999
+    assert (a.argmax(1) == b.argmax(1)).all()
+    with driver.run(chip) as left, driver.run(reference) as right:
+        feed = next(iter(Clouds(1, seed=9))).inputs
+        for layer in ("r1", "c2", "sum"):
+            ours, theirs = right.run(feed, [layer])[layer], left.run(feed, [layer])[layer]
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6, err_msg=layer)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "least"),
+    [
+        ("bm1684", "fp32", 0.99999),
+        ("bm1684x", "fp16", 0.9999),
+        ("bm1684x", "bf16", 0.999),
+        ("bm1684x", "fp32", 0.99999),
+        ("bm1688", "int8", 0.95),
+        ("bm1688", "fp16", 0.9999),
+        ("cv186x", "int8", 0.95),
+    ],
+)
+def test_every_chip_and_precision(work: Work, target: str, precision: str, least: float) -> None:
+    artifact = work.build(target, precision=precision)
+    want = floats(work)
+    assert cosine(outputs(artifact), want) > least
+    assert cosine(outputs(artifact, 1, simulator="cmodel"), want[:1]) > least
+    latency = driver.perf(artifact).metric("latency")
+    assert latency.value and latency.provenance == ("predicted" if target == "bm1684" else "simulated")
+
+
+@pytest.mark.parametrize("target", ["bm1684", "bm1684x"])
+def test_two_batches_in_one_file(work: Work, target: str) -> None:
+    artifact = work.build(target, batches=(1, 4))
+    assert artifact.manifest.batches == (1, 4)
+    one = outputs(artifact)
+    batch = np.concatenate([s.inputs["input"] for s in Clouds(4, seed=7)])
+    with driver.run(artifact, RunOptions(batch=4)) as runner:
+        np.testing.assert_array_equal(one, runner.run({"input": batch})["logits"])
+    rows = driver.inspect(artifact.path).tables[0].rows
+    assert {str(row[6]) for row in rows if row[4] == "input"} == {"[4, 3, 16, 16]", "[1, 3, 16, 16]"}
+
+
+def test_combining_two_artifacts(work: Work, bm1684: Artifact) -> None:
+    four = work.build("bm1684", batches=(4,))
+    both = driver.combine([bm1684, four], work.folder / "both")
+    assert both.manifest.batches == (1, 4)
+    np.testing.assert_array_equal(outputs(both), outputs(bm1684))
+    with pytest.raises(AccelError, match="same batch"):
+        driver.combine([bm1684, bm1684], work.folder / "never")
+
+
+def test_single_nodes_stay_in_float(work: Work) -> None:
+    artifact = work.build("bm1684", node_precisions={"fc": "fp32", "conv2": "fp32"})
+    found = {n.node: n.precision for n in artifact.manifest.nodes}
+    assert found["fc"] == "fp32" and found["conv2"] == "fp32" and found["add"] == "int8"
+    with pytest.raises(AccelError) as caught:
+        work.build("bm1684", node_precisions={"conv9": "fp32"})
+    assert caught.value.code == "usage.node"
+
+
+def test_the_vendors_own_calibration(work: Work) -> None:
+    artifact = work.build("bm1684", calibrator="vendor", method="max", dataset=Clouds(8))
+    assert cosine(outputs(artifact), floats(work)) > 0.95
+    assert any("vendor's tool, max" in note for note in artifact.manifest.notes)
+
+
+def test_quantised_input_and_output(work: Work, bm1684: Artifact) -> None:
+    artifact = work.build("bm1684", int_io=frozenset({"input", "output"}))
+    rows = driver.inspect(artifact.path).tables[0].rows
+    assert {row[7] for row in rows} == {"int8"}
+    assert cosine(outputs(artifact, simulator="cmodel"), outputs(bm1684)) > 0.999
+
+
+def test_two_cores(work: Work) -> None:
+    artifact = work.build("bm1688", cores=2)
+    assert {row[3] for row in driver.inspect(artifact.path).tables[0].rows} == {2}
+
+
+def test_nonsense_with_exit_code_0_is_found(work: Work, tmp_path: Path) -> None:
+    model = driver.prepare(driver.parse(small_cnn(tmp_path / "min.onnx", extra="min")))
+    calibration = driver.calibrate(model, Clouds(8))
+    with pytest.raises(AccelError) as caught:
+        driver.build(model, "bm1684", tmp_path / "min", BuildOptions(backend="vendor"), calibration=calibration)
+    assert caught.value.code == "failed.output" and caught.value.node == "kept"
+    assert not (tmp_path / "min").exists()
+    nodes = {n.node: n for n in driver.check(model, "bm1684")}
+    assert "nonsense" in nodes["minimum"].reason
+
+
+def test_an_operator_the_compiler_lacks(work: Work, tmp_path: Path) -> None:
+    model = driver.parse(small_cnn(tmp_path / "hardmax.onnx", extra="hardmax"))
+    assert not {n.node: n for n in driver.check(model, "bm1684", BuildOptions(precision="fp32"))}["mine"].supported
+    with pytest.raises(AccelError) as caught:
+        driver.build(model, "bm1684", tmp_path / "out", BuildOptions(backend="vendor", precision="fp32"))
+    assert caught.value.code == "unsupported.op" and "Hardmax" in caught.value.summary
+    assert caught.value.log is not None and "Hardmax" in caught.value.log.read_text()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_bmodel(bm1684: Artifact, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.bmodel"
+    cut.write_bytes(bm1684.file("model").read_bytes()[:1000])
+    with pytest.raises(AccelError) as caught:
+        driver.inspect(cut)
+    assert caught.value.code == "failed.bmodel"
+
+
+def test_wrong_feeds(bm1684: Artifact) -> None:
+    with driver.run(bm1684) as runner:
+        for feeds in (
+            {"inputs": np.zeros((1, 3, 16, 16), np.float32)},
+            {},
+            {"input": np.zeros((1, 3, 15, 16), np.float32)},
+            {"input": np.array([["x"]])},
+        ):
+            with pytest.raises(AccelError) as caught:
+                runner.run(feeds)
+            assert caught.value.code == "usage.input"
+        with pytest.raises(AccelError, match="no tensor"):
+            runner.run({"input": np.zeros((1, 3, 16, 16), np.float32)}, ["nothing"])
