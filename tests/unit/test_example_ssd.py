@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,3 +72,20 @@ def test_float_and_int8_find_every_code(folder: Path) -> None:
     )
     assert int8.metric("AP50").value >= 0.95  # type: ignore[operator]
     assert int8.metric("AP50").provenance == "simulated"
+
+
+@pytest.mark.slow
+def test_ssd300_recipe_runs_with_seeded_weights(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLE / "make_ssd300.py"), str(tmp_path / "work"), "--width", "0.125"]
+    subprocess.run([*command, "--pictures", "3"], check=True, capture_output=True)
+    recipe = (EXAMPLE / "accel.toml").read_text()
+    (tmp_path / "accel.toml").write_text(recipe.replace("[[targets]]", '[[targets]]\nbackend = "reference"'))
+    start = "from accel.cli.main import main; main()"
+    words = ["recipe", "run", str(tmp_path / "accel.toml"), "--json", "--no-cache"]
+    done = subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)["reports"]
+    found = {r["subject"]["precision"]: {m["name"]: m["value"] for m in r["metrics"]} for r in reports}
+    assert found["fp32"]["mAP"] == pytest.approx(1, abs=1e-3)
+    assert found["int8"]["mAP"] > 0.5
+    assert found["int8"]["cosine"] > 0.95
