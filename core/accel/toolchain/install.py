@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -185,7 +185,9 @@ def _packages(toolchain: Toolchain, env: Environment, wheels: Path | None, log: 
                 done = min(done + 1, count)
                 step.at(done, note=line.strip())
 
-        completed = _uv([*arguments, *toolchain.requirements], env.root, log, on_line=on_line, check=False)
+        extra = {} if wheels is not None or "UV_FIND_LINKS" in os.environ else toolchain.installer_variables
+        command = [*arguments, *toolchain.requirements]
+        completed = _uv(command, env.root, log, on_line=on_line, check=False, variables=extra)
     if completed.rc:
         raise _failed_download(toolchain, completed, wheels)
 
@@ -218,8 +220,17 @@ def _uv_command(arguments: Sequence[str]) -> list[str]:
     return [uv.find_uv_bin(), *arguments]
 
 
-def _uv(arguments: Sequence[str], cwd: Path, log: Path, *, on_line: object = None, check: bool = True) -> Completed:
+def _uv(
+    arguments: Sequence[str],
+    cwd: Path,
+    log: Path,
+    *,
+    on_line: object = None,
+    check: bool = True,
+    variables: Mapping[str, str] | None = None,
+) -> Completed:
     environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    environ.update(variables or {})
     completed = spawn(_uv_command(arguments), environ, cwd=cwd, log=log, timeout=_TIMEOUT, on_line=on_line)  # type: ignore[arg-type]
     if check and completed.rc:
         raise AccelError(

@@ -48,6 +48,8 @@ class Toolchain:
             directory and its site-packages.
         bin: Directories for ``Environment.bin``, relative to the root of a managed environment.
         installed_bytes: About how much a managed environment takes, checked against the free space first.
+        installer_variables: Environment variables of the installer (uv), for packages that lie on an index of
+            their own; not set when the user says where packages come from (``UV_FIND_LINKS``).
         revision: Raise it when ``post_install`` changes, so that environments mended by the old one are made again.
     """
 
@@ -64,4 +66,5 @@ class Toolchain:
     variables: Mapping[str, str] = field(default_factory=dict)
     bin: tuple[str, ...] = ("bin",)
     installed_bytes: int = 0
+    installer_variables: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1

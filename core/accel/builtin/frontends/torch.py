@@ -1,0 +1,71 @@
+"""PyTorch: TorchScript ``.pt``, ``torch.export`` ``.pt2``, and ``module:function`` with a state dict.
+
+Reads with the torch of the toolchain ``torch``, never with one that happens to be importable here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accel.builtin.frontends.isolated import export
+from accel.builtin.frontends.toolchains import TORCH
+from accel.errors import AccelError
+
+if TYPE_CHECKING:
+    from accel.model import Model
+    from accel.options import ParseOptions
+
+
+def parse(source: Path, options: ParseOptions) -> Model:
+    """Read a PyTorch network.
+
+    * TorchScript: ``options.input_shapes`` by the names of ``forward``'s arguments (-1 in front: free batch).
+    * ``.pt2``: shapes are in the file.
+    * ``options.extra["factory"]``: ``module:function`` (importable on the toolchain's Python) or ``file.py:function``;
+      ``source`` is then the state dict, loaded with ``weights_only``. A ``.py`` as ``source`` is the file itself, the
+      factory its function's name and ``options.weights`` the state dict.
+    * ``options.extra["dtypes"]``: ``name=int64,...`` for inputs that are no float32.
+
+    Raises:
+        AccelError: ``toolchain.missing``; ``model.pickle`` for a file that asks for more than tensors; ``usage.*``.
+    """
+    factory = options.extra.get("factory", "")
+    weights = options.weights
+    if source.suffix == ".py":
+        factory = f"{source.resolve()}:{factory or 'model'}"
+    elif factory:
+        weights = weights or source
+        where, _, function = factory.rpartition(":")
+        if not where or not function:
+            raise AccelError(
+                f"{factory!r} names no factory",
+                code="usage.factory",
+                hints=["Write module:function or file.py:function."],
+            )
+        if where.endswith(".py"):
+            factory = f"{Path(where).resolve()}:{function}"
+    shapes = {name: list(shape) for name, shape in options.input_shapes.items()}
+    request: dict[str, Any] = {
+        "source": str(source.resolve()),
+        "factory": factory,
+        "weights": str(weights.resolve()) if weights else "",
+        "folder": str(source.resolve().parent),
+        "shapes": shapes,
+        "dtypes": dict(p.split("=", 1) for p in options.extra.get("dtypes", "").split(",") if "=" in p),
+    }
+    return export(
+        TORCH,
+        "torch_export.py",
+        request,
+        _for_graph(options),
+        name=options.name or source.stem,
+        sources=(source, *([weights] if weights and weights != source else [])),
+    )
+
+
+def _for_graph(options: ParseOptions) -> ParseOptions:
+    """Shapes were applied at the export: in the graph only a batch that was asked for is left to fix."""
+    from dataclasses import replace
+
+    return replace(options, input_shapes={})
