@@ -90,7 +90,7 @@ def _check_operators(graph: onnx.GraphProto, version: int) -> None:
                 code="unsupported.op",
                 node=where,
                 cause="only operators of the ONNX standard can be compiled",
-                hints=["Export without runtime-specific fusions, or cut the graph before it: --output-names."],
+                hints=["Export without runtime-specific fusions, or cut the graph before it: --output."],
             )
         if not onnx.defs.has(node.op_type, max_inclusive_version=version, domain=""):
             names = {s.name for s in onnx.defs.get_all_schemas() if not s.domain}

@@ -106,5 +106,5 @@ def _refused(node: onnx.NodeProto, opset: int, cause: str) -> AccelError:
         code="unsupported.opset",
         cause=cause,
         node=node.name,
-        hints=["Cut the graph before it (--output-names), or compile with a toolchain that reads newer operator sets."],
+        hints=["Cut the graph before it (--output), or compile with a toolchain that reads newer operator sets."],
     )

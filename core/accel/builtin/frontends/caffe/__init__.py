@@ -207,7 +207,7 @@ def _convert(net: Net, layer: Layer, index: int, weights: dict[str, list[Blob]])
             code="unsupported.op",
             hints=[
                 *([f"Is it {' or '.join(near)}?"] if near else []),
-                "Cut the definition before it, or let the vendor's compiler read the files: --frontend vendor.",
+                "Cut the definition before it.",
             ],
         )
     missing = [b for b in layer.bottoms if b not in net.blobs]

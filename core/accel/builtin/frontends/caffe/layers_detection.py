@@ -106,7 +106,7 @@ def detection_output(net: Net, layer: Layer, inputs: list[str]) -> None:
         _in_graph(net, layer, head)
         return
     if KEY in net.metadata:
-        raise layer.error("a second detection output", hints=["Cut the network with --output-names."])
+        raise layer.error("a second detection output", hints=["Cut the network with --output."])
     net.metadata[KEY] = head.to_json()
     net.exact.update(inputs[:2])
     # The cut: what the layer would have read stays an output.

@@ -58,7 +58,7 @@ def saved_model(source, request, folder):
             "model.signature",
             f"the SavedModel has no signature {wanted!r}",
             known,
-            ["Choose one: --set tf_signature=NAME."]
+            ["Choose one: --parse-option tf_signature=NAME."]
             if names
             else ["Save it with model.export(FOLDER) or signatures=."],
         )
@@ -125,7 +125,9 @@ def frozen(source, request, folder):
     missing = [n for n in outputs if n not in known]
     if missing or not inputs or not outputs:
         what = f"no node {missing[0]!r}" if missing else "no inputs or no outputs"
-        raise Refused("usage.output", f"the frozen graph has {what}", hints=["Name its outputs: --set tf_outputs=a,b."])
+        raise Refused(
+            "usage.output", f"the frozen graph has {what}", hints=["Name its outputs: --parse-option tf_outputs=a,b."]
+        )
     _refuse_outside(graph_def)
     wrapped = tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph_def, name=""), [])
     element = wrapped.graph.as_graph_element

@@ -47,7 +47,7 @@ def export(request, folder):
         return trace(module, request, folder, output, names=names)
     if kind == "program":
         return program(source, folder, output)
-    hint = "Say how the network is made: --set factory=MODULE:FUNCTION, with this file as its weights."
+    hint = "Say how the network is made: --parse-option factory=MODULE:FUNCTION, with this file as its weights."
     raise Refused("usage.factory", f"{source.name} holds weights or a pickled object, no network", hints=[hint])
 
 
