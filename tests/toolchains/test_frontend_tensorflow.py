@@ -69,6 +69,11 @@ net = keras.Sequential([keras.Input((24, 24, 3), name="picture"), L.Conv2D(8, 3,
 net.layers[1].set_weights([w + 0.1 for w in net.layers[1].get_weights()])
 net.save("net.keras"); net.save("net.h5"); net.export("saved")
 open("net.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model("saved").convert())
+small = tf.lite.TFLiteConverter.from_saved_model("saved")
+small.optimizations = [tf.lite.Optimize.DEFAULT]
+rows = np.random.default_rng(1).random((20, 1, 24, 24, 3), np.float32)
+small.representative_dataset = lambda: ([r] for r in rows)
+open("int8.tflite", "wb").write(small.convert())
 call = tf.function(lambda x: net(x)).get_concrete_function(tf.TensorSpec((None, 24, 24, 3), tf.float32, name="picture"))
 frozen = convert_variables_to_constants_v2(call).graph.as_graph_def()
 open("net.pb", "wb").write(frozen.SerializeToString())
@@ -114,6 +119,14 @@ def test_every_way_to_save_gives_what_keras_gives(small: Path, name: str) -> Non
     with np.load(small / "want.npz") as want:
         (got,) = verify.run(model.proto, {"picture": want["x"]})
         assert np.abs(got - want["y"]).max() < 1e-5
+
+
+def test_a_quantised_tflite_is_read_as_float(small: Path) -> None:
+    model = parse(small / "int8.tflite")
+    assert "not compared" in model.notes[1]
+    with np.load(small / "want.npz") as want:
+        (got,) = verify.run(model.proto, {"picture": want["x"]})
+        assert np.abs(got - want["y"]).max() < 0.02  # its weights have 8 bits
 
 
 def test_signatures_and_open_sizes(small: Path) -> None:

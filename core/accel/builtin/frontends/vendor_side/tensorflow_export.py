@@ -159,13 +159,18 @@ def concrete(function, labels, outputs, request, folder):
     label_of = dict(zip(order, labels, strict=True))
     labels = [label_of.get(t.name, t.name.split(":")[0]) for t in tensors]
     specs = _specs(request, labels, [_shape(t) for t in tensors], [t.dtype.as_numpy_dtype for t in tensors])
-    outputs = outputs if len(outputs) == len(fixed.outputs) else [f"output{i}" for i in range(len(fixed.outputs))]
+    if len(outputs) != len(fixed.outputs):
+        outputs = ["output"] if len(fixed.outputs) == 1 else [f"output{i}" for i in range(len(fixed.outputs))]
     proto, _ = tf2onnx.convert.from_graph_def(
         graph_def,
         input_names=[t.name for t in tensors],
         output_names=[t.name for t in fixed.outputs],
         opset=_OPSET,
-        shape_override={t.name: s["shape"] for t, s in zip(tensors, specs, strict=True)},
+        shape_override={
+            t.name: [None if d < 0 else d for d in s["shape"]]
+            for t, s in zip(tensors, specs, strict=True)
+            if s["shape"] != _shape(t)
+        },
     )
     names = dict(zip([t.name for t in tensors] + [t.name for t in fixed.outputs], labels + outputs, strict=True))
     _rename(proto.graph, names)
@@ -239,7 +244,10 @@ def tflite(source, request, folder):
     shapes = [[int(v) for v in d["shape_signature"]] for d in held]
     specs = _specs(request, labels, shapes, [d["dtype"] for d in held])
     names = [d["name"] for d in held]
-    proto, _ = tf2onnx.convert.from_tflite(str(source), opset=_OPSET, dequantize=quantised)
+    # from_tflite has no dequantize; this is what it calls, and the version is pinned.
+    proto, _ = tf2onnx.convert._convert_common(
+        None, tflite_path=str(source), name=source.stem, opset=_OPSET, dequantize=quantised, tensors_to_rename=None
+    )
     outputs = [d["name"] for d in interpreter.get_output_details()]
     new = ["output"] if len(outputs) == 1 else [f"output{i}" for i in range(len(outputs))]
     _rename(proto.graph, dict(zip(names + outputs, labels + new, strict=True)))
