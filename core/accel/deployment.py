@@ -71,6 +71,7 @@ class Deployment:
     task_options: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     bars: Bars = field(default_factory=Bars)
+    report: Path | None = None
 
 
 def parse(deployment: Deployment, cache: Cache | None = None) -> Model:

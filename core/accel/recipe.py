@@ -112,6 +112,7 @@ class RecipeFile(_Table):
     evaluate: EvaluateTable = msgspec.field(default_factory=EvaluateTable)
     metrics: MetricsTable = msgspec.field(default_factory=MetricsTable)
     output: str = "build"
+    report: str = ""
 
 
 def load(path: Path) -> Deployment:
@@ -194,6 +195,7 @@ def _deployment(file: RecipeFile, folder: Path) -> Deployment:
     return Deployment(
         source=_source(model.source, folder),
         output=folder / file.output,
+        report=folder / file.report if file.report else None,
         requests=tuple(_request(t, file.build, base) for t in file.targets),
         parse=ParseOptions(
             frontend=model.frontend,

@@ -125,3 +125,18 @@ def test_unknown_preprocessing_key(cli, recipe) -> None:
 
 def test_missing_recipe(cli, tmp_path) -> None:
     assert cli("recipe", "run", tmp_path / "absent.toml").code == 2
+
+
+def test_html_page(cli, recipe, tmp_path) -> None:
+    done = cli.json("recipe", "run", recipe, "--html", tmp_path / "page" / "report.html")
+    assert done.code == 0, done.data
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert all(word in page for word in ("j5", "qint8_mixed_float16", "cosine", "accel recipe run"))
+    assert page.lstrip().lower().startswith("<!doctype html")
+
+
+def test_report_of_the_recipe(cli, recipe, tmp_path) -> None:
+    recipe.write_text('report = "out/report.html"\n' + RECIPE)
+    assert cli("recipe", "run", recipe, "-t", "j5").code == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert cli("recipe", "run", recipe, "--only", "build").code == 0

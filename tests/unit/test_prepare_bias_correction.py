@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from accel import driver
 from accel.builtin.calibrators.collector import collect
+from accel.builtin.prepare.bias_correction import correct_biases
 from accel.builtin.prepare.tuning import choose_ranges, tune
 from accel.builtin.reference.quantize import quantize
 from accel.builtin.reference.runner import ReferenceRunner
@@ -95,3 +97,24 @@ def test_auto_keeps_outputs_whole_and_cuts_inner_outliers():
     assert auto["y"] == minmax["y"]
     assert auto["x"].threshold < 0.8 * minmax["x"].threshold
     assert choose_ranges(model, calibration, "auto", bits=16) == choose_ranges(model, calibration, "minmax", bits=16)
+
+
+def test_convolutions_that_the_compiler_merges() -> None:
+    """Two pointwise convolutions become one on BM1684: its weight, and what the first one reads, decide."""
+    from accel.plugins import registry
+    from accel.testing.networks import TinyData
+
+    rng = np.random.default_rng(3)
+    constants = {
+        "w1": rng.normal(0, 0.5, (6, 3, 1, 1)).astype(np.float32),
+        "w2": rng.normal(0, 0.5, (8, 6, 1, 1)).astype(np.float32),
+    }
+    nodes = [("Conv", ["x", "w1"], ["a"], {}), ("Conv", ["a", "w2"], ["b"], {}), ("Relu", ["b"], ["y"], {})]
+    model = network(nodes, {"x": (1, 3, 16, 16)}, {"y": (1, 8, 16, 16)}, constants)
+    numerics = registry().target("bm1684").numerics_for("int8")
+    assert numerics.details["merge_convolutions"] == "pointwise"
+    calibration = driver.measure(model, TinyData(4))
+    ranges = calibration.ranges("minmax")
+    corrected = correct_biases(model, numerics, ranges, calibration)
+    second = next(n for n in corrected.proto.graph.node if n.output[0] == "b")
+    assert len(second.input) == 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accel.cli import flags
-from accel.cli.console import emit
+from accel.cli.console import emit, shown, state
 from accel.cli.results import built_facts, built_text, reports_text
 
 if TYPE_CHECKING:
@@ -38,9 +38,16 @@ def command() -> None:
 @click.option("--from", "first", type=click.Choice(STAGES), help="Do this stage and the later ones anew.")
 @click.option("--target", "-t", type=flags.TargetName(), multiple=True, help="Only these targets of the recipe.")
 @click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: the recipe's.")
+@click.option("--html", type=flags.PATH, help="Write one self-contained page; default: the recipe's `report`.")
 @flags.no_cache_flag
 def run(
-    recipe: Path, only: str | None, first: str | None, target: tuple[str, ...], out: Path | None, no_cache: bool
+    recipe: Path,
+    only: str | None,
+    first: str | None,
+    target: tuple[str, ...],
+    out: Path | None,
+    html: Path | None,
+    no_cache: bool,
 ) -> None:
     """Parse, calibrate, build and evaluate as the recipe says.
 
@@ -59,7 +66,7 @@ def run(
     from accel.recipe import load
 
     plan = load(recipe)
-    plan = replace(plan, output=out or plan.output)
+    plan = replace(plan, output=out or plan.output, report=html or plan.report)
     if target:
         unknown = [t for t in target if t not in {r.target for r in plan.requests}]
         if unknown:
@@ -93,11 +100,23 @@ def run(
         against = model if plan.evaluate.reference else None
         reports = [work.evaluate_cached(plan, a, against, store("evaluate")) for a in artifacts]
 
+    if plan.report is not None and only is None:
+        from accel.reporting import write_html
+
+        reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
+        write_html(plan, model, artifacts, reports, plan.report, (state.line,), cache)
+
     def text() -> str:
         parts = [built_text(built)] if built else []
-        return "\n\n".join([*parts, *([reports_text(reports)] if reports else [])])
+        parts += [reports_text(reports)] if reports else []
+        parts += [f"report: {shown(plan.report)}"] if plan.report is not None and only is None else []
+        return "\n\n".join(parts)
 
-    result: dict[str, Any] = {"artifacts": [built_facts(b) for b in built], "reports": reports}
+    result: dict[str, Any] = {
+        "artifacts": [built_facts(b) for b in built],
+        "reports": reports,
+        "html": plan.report if only is None else None,
+    }
     emit(result, text, work.require(reports, plan.bars))
 
 

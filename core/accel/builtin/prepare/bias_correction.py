@@ -56,13 +56,17 @@ def correct_biases(
     graph = proto.graph
     held, makers = g.constants(graph), g.producers(graph)
     taken = g.names_in(graph)
+    read = _as_compiled(model, numerics, node_numerics)
     changed = False
     for node in graph.node:
         rounded = made.weights.get(node.output[0]) if node.output else None
         if rounded is None or node.op_type == "MatMul":
             continue
-        mean = _mean(node.input[0], calibration, makers)
-        shift = None if mean is None else _shift(node, held[node.input[1]] - rounded, mean)
+        source, weight = read.get(node.output[0], (node.input[0], held.get(node.input[1])))
+        mean = _mean(source, calibration, makers)
+        if mean is None or weight is None or weight.shape != rounded.shape:
+            continue
+        shift = _shift(node, weight - rounded, mean)
         if shift is None or not np.any(shift):
             continue
         has_bias = len(node.input) > 2 and bool(node.input[2])
@@ -80,6 +84,19 @@ def correct_biases(
         return model
     _drop_unused(graph)
     return model.with_proto(proto, applied=PASS)
+
+
+def _as_compiled(
+    model: Model, numerics: Numerics, node_numerics: Mapping[str, Numerics] | None
+) -> dict[str, tuple[str, np.ndarray]]:
+    """What a convolution reads and its weight, by its result, where the target's compiler merges two into it."""
+    if numerics.details.get("merge_convolutions") != "pointwise":
+        return {}
+    from accel.builtin.reference.merge import merge_pointwise
+
+    proto, gone = merge_pointwise(model.proto, keep=node_numerics or ())
+    held, into = g.constants(proto.graph), set(gone.values())
+    return {n.output[0]: (n.input[0], held[n.input[1]]) for n in proto.graph.node if n.name in into}
 
 
 def _mean(name: str, calibration: Calibration, makers: Mapping[str, onnx.NodeProto]) -> np.ndarray | None:
