@@ -12,6 +12,7 @@ from accel.builtin.reference import plugin
 from accel.errors import AccelError
 from accel.numerics import float_numerics, stored_int
 from accel.options import BuildOptions, RunOptions
+from accel.preprocessing import Preprocessing
 from accel.target import Target
 from support.networks import every_tensor, residual_net, seen_ranges
 
@@ -88,6 +89,31 @@ def test_float_precision_needs_none(net, tmp_path):
     want = every_tensor(model, feeds)["y"]
     assert 0 < np.abs(got - want).max() < 0.01
     np.testing.assert_array_equal(got, got.astype(np.float16).astype(np.float32))
+
+
+def test_normalisation_inside(net, tmp_path):
+    _, feeds, _ = net
+    pixels = np.random.default_rng(0).integers(0, 256, feeds["x"].shape).astype(np.float32)
+    declared = Preprocessing(scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2,))
+    (tmp_path / "plain").mkdir()
+    plain = build(net, tmp_path / "plain", preprocessing=declared)
+    folded = build(net, tmp_path / "folded", preprocessing=declared, fold_preprocessing=True)
+    assert folded.manifest.preprocessing.folded and not plain.manifest.preprocessing.folded
+    x = (pixels * np.float32(1 / 255) - np.float32([0.4, 0.5, 0.6]).reshape(3, 1, 1)) / np.float32(0.2)
+    with plugin.accel_run(plain, RunOptions()) as runner:
+        want = runner.run({"x": x})["y"]
+    with plugin.accel_run(folded, RunOptions()) as runner:
+        np.testing.assert_array_equal(runner.run({"x": pixels})["y"], want)
+    with pytest.raises(AccelError) as caught:
+        build(net, tmp_path / "none", fold_preprocessing=True)
+    assert caught.value.code == "usage.preprocessing"
+
+
+def test_overflow_seen_in_calibration_is_a_note(net, tmp_path):
+    model, _, calibration = net
+    calibration.tensors = {"r1": SimpleNamespace(low=0.0, high=1e5, channel_mean=None)}
+    artifact = plugin.accel_build(model, TOY, BuildOptions(precision="fp16"), calibration, tmp_path)
+    assert "relu_3" in artifact.manifest.notes[0] and "overflow" in artifact.manifest.notes[0]
 
 
 def test_not_mine(net, tmp_path):

@@ -51,6 +51,15 @@ def test_fp16_overflows_to_infinity_and_stays_so():
     np.testing.assert_array_equal(got["y"], np.float32([0, np.nan, 0]))
 
 
+def test_overflow_is_counted_from_its_first_tensor_on():
+    nodes = [("Mul", ["x", "x"], ["square"], {}), ("Relu", ["square"], ["r"], {}), ("Mul", ["r", "c"], ["y"], {})]
+    model = network(nodes, {"x": [3]}, {"y": [3]}, {"c": np.float32(0)})
+    made = quantize(model, float_numerics("fp16"))
+    with ReferenceRunner(made.proto, made.tensors, threads=1) as runner:
+        assert runner.nonfinite({"x": np.float32([10, 300, 255])}) == {"square": 1, "r": 1, "y": 1}
+        assert runner.nonfinite({"x": np.float32([10, 30, 255])}) == {}
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),

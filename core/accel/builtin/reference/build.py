@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accel.artifact import Artifact, Manifest
 from accel.builtin.prepare.tuning import choose_ranges, tune
+from accel.builtin.reference import normalise
 from accel.builtin.reference.quantize import QuantizedModel, quantize
 from accel.calibration import Calibration, Range
 from accel.errors import AccelError
@@ -17,6 +19,7 @@ from accel.options import BuildOptions
 from accel.target import Numerics, Target
 
 PAYLOAD = "reference"
+FP16_MAX = 65504.0
 
 
 def build(
@@ -48,6 +51,8 @@ def build(
             made = quantize(
                 at_batch(tuned, batch), numerics, ranges, node_numerics=overrides, place=f"{target.name} (reference)"
             )
+            if options.fold_preprocessing:
+                made = replace(made, proto=normalise.fold(made.proto, options.preprocessing))
             path = directory / (f"{model.name}.onnx" if quantized is None else f"{model.name}_b{batch}.onnx")
             path.write_bytes(made.proto.SerializeToString(deterministic=True))
             onnx.checker.check_model(made.proto)
@@ -72,12 +77,14 @@ def build(
         files=(),
         model_digest=model.digest,
         calibration_digest=calibration.data_digest if calibration is not None and ranges else "",
-        preprocessing=options.preprocessing,
+        preprocessing=replace(options.preprocessing, folded=True)
+        if options.fold_preprocessing and options.preprocessing is not None
+        else options.preprocessing,
         passes=tuned.passes,
         nodes=quantized.nodes,
         versions=versions(["accel-core", f"accel-{target.vendor}", "onnxruntime", "onnx", "numpy"]),
         options=described(options),
-        notes=quantized.notes,
+        notes=(*quantized.notes, *overflows(tuned, numerics, overrides, calibration)),
         details={"numerics": msgspec.to_builtins(numerics)},
     )
     return write_artifact(directory, manifest, {"model": paths, "data": forms})
@@ -136,6 +143,29 @@ def thresholds(
                 if name in by(other) and (name in node.output or name not in ranges):
                     ranges[name] = by(other)[name]
     return ranges
+
+
+def overflows(
+    model: Model, numerics: Numerics, overrides: Mapping[str, Numerics], calibration: Calibration | None
+) -> tuple[str, ...]:
+    """A line when the calibration saw values that fp16 cannot hold, naming the first node that gives them."""
+    if calibration is None:
+        return ()
+    beyond = []
+    for node in model.proto.graph.node:
+        own = overrides.get(node.name, numerics)
+        floating = not own.quantized or own.dataflow == "inputs" or node.op_type not in own.quantized_ops
+        for name in node.output:
+            stats = calibration.tensors.get(name)
+            if own.float_type == "fp16" and floating and stats and max(-stats.low, stats.high) > FP16_MAX:
+                beyond.append((node.name, max(-stats.low, stats.high)))
+    if not beyond:
+        return ()
+    node_name, value = beyond[0]
+    return (
+        f"fp16 overflows to infinity: {len(beyond)} tensors went beyond {FP16_MAX:g} in the calibration, "
+        f"the first at node {node_name!r} ({value:.4g})",
+    )
 
 
 def at_batch(model: Model, batch: int) -> Model:

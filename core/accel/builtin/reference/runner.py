@@ -144,6 +144,15 @@ class ReferenceRunner:
         """How inner tensor ``name`` is held (its scale, zero point and width)."""
         return self._tensors[name]
 
+    def nonfinite(self, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """How many values are infinite or NaN, by tensor, in execution order; tensors without any are left out.
+
+        The first is where a half-precision overflow began.
+        """
+        names = list(dict.fromkeys([*self._tensors, *(spec.name for spec in self.outputs)]))
+        found = {name: int(np.count_nonzero(~np.isfinite(v))) for name, v in self.run(feeds, names).items()}
+        return {name: count for name, count in found.items() if count}
+
     def close(self) -> None:
         self._session = self._inner = self._proto = None
 
