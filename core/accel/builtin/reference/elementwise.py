@@ -72,8 +72,18 @@ def scale(w: Writer, x: str, ratio: F32, hint: str, *, bias: F32 | None = None, 
     return x
 
 
-def by_float(w: Writer, x: str, ratio: F32, kept: Bounds, on: Grid, hint: str, *, planes: int = 0) -> str:
-    """``clip(round(x * ratio))``: one float32 multiplication."""
+def by_float(
+    w: Writer, x: str, ratio: F32, kept: Bounds, on: Grid, hint: str, *, planes: int = 0, quantum: float = 0.0
+) -> str:
+    """``clip(round(x * ratio))``: one float32 multiplication.
+
+    Args:
+        quantum: Every product is a multiple of this and below 2^22 of it (or beyond the bounds anyway); 0: not known.
+            A quarter of it then turns ties upwards and nothing else, so that half_up needs no Floor.
+    """
+    if planes and on.rounding == "half_up" and quantum and not on.zero and ratio.size == 1:
+        x = scale(w, x, ratio, f"{hint}/scaled", bias=np.asarray(quantum / 4, np.float32), planes=planes)
+        return _round_planes(w, x, np.ones((), np.float32), kept, on, hint, planes)
     if planes and on.rounding == "half_even" and ratio.size in (1, planes):
         # Scaling and the first half of the rounding in one convolution.
         return _round_planes(w, x, ratio, kept, on, hint, planes)

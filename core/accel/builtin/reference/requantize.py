@@ -121,9 +121,14 @@ def product_by_shift(w: Writer, product: Product, kept: Bounds, on: Grid, numeri
         steps = product.bias.astype(np.float32) * np.float32(2.0**shift / float(on.scale))
         top = 2.0 ** ((numerics.bias_bits or 16) - 1)
         codes = np.clip(schemes.round_codes(steps.astype(np.float64), "half_away"), -top, top - 1).astype(np.float32)
-    return by_float(
-        w, product.multiply(codes, hint), np.asarray(2.0**-shift, np.float32), kept, on, hint, planes=product.planes
-    )
+    step = np.asarray(2.0**-shift, np.float32)
+    # Sums of 2^22 and more lie beyond the bounds of 8 bits unless they are shifted by more than 14.
+    if product.planes and on.rounding == "half_up" and 1 <= shift <= 14 and on.bits <= 8 and not on.zero:
+        # A quarter beside integer sums turns ties upwards and nothing else: rounding to even is cheaper.
+        quarter = (np.zeros(product.planes) if codes is None else codes) + 0.25
+        acc = product.multiply(quarter.astype(np.float32), hint)
+        return by_float(w, acc, step, kept, replace(on, rounding="half_even"), hint, planes=product.planes)
+    return by_float(w, product.multiply(codes, hint), step, kept, on, hint, planes=product.planes)
 
 
 def product_by_multiplier(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
@@ -225,6 +230,12 @@ def small_multiplier(ratio: float, bits: int) -> float:
         return ratio
     shift = int(np.floor(np.log2((2.0**bits - 1) / ratio)))
     return float(np.ldexp(np.floor(np.ldexp(ratio, shift) + 0.5), -shift))
+
+
+def multiplier_quantum(ratio: float, bits: int) -> float:
+    """A power of two that divides ``ratio``, a multiplier of ``bits`` bits: its products with codes are multiples."""
+    _, exponent = np.frexp(ratio)
+    return float(np.ldexp(1.0, int(exponent) - bits))
 
 
 Way = Callable[[Writer, Product, Bounds, Grid, Numerics, str], str]

@@ -8,7 +8,7 @@ import onnx
 from accel.builtin.reference import elementwise
 from accel.builtin.reference.context import Context, handles
 from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
-from accel.builtin.reference.requantize import small_multiplier
+from accel.builtin.reference.requantize import multiplier_quantum, small_multiplier
 
 
 @handles("Add", "Sub", "Sum")
@@ -29,7 +29,9 @@ def add(ctx: Context, node: onnx.NodeProto) -> bool:
             # Each term is rounded before they are added (Sophon).
             ratio = np.asarray(small_multiplier(float(term.grid.scale * grid.inverse), bits), np.float32)
             loose = elementwise.Bounds(-32768, 32767)
-            scaled = elementwise.by_float(ctx.w, term.tensor, ratio, loose, grid, f"{hint}/{at}", planes=planes)
+            quantum = multiplier_quantum(float(ratio), bits) if term.grid.bits <= 8 else 0.0
+            name = f"{hint}/{at}"
+            scaled = elementwise.by_float(ctx.w, term.tensor, ratio, loose, grid, name, planes=planes, quantum=quantum)
         else:
             scaled = elementwise.scale(ctx.w, term.tensor, ratio, f"{hint}/{at}", planes=planes)
         op_type = "Sub" if node.op_type == "Sub" else "Add"
