@@ -26,7 +26,7 @@ from accel_horizon.wanted import Wanted, wanted
 if TYPE_CHECKING:
     from accel.calibration import Calibration, Range
 
-AUTO_METHOD = "percentile:99.995"
+AUTO_METHOD = "percentile"
 """Our choice of threshold method for this arithmetic (int8 activations per tensor): docs/horizon.md."""
 
 

@@ -42,7 +42,7 @@ def _numerics(bits: int) -> Numerics:
         activation=QuantScheme(bits=bits, rule="step"),
         weight=QuantScheme(bits=8, granularity="channel", rule="step", narrow=True),
         bias_bits=32,
-        requantize="split",
+        requantize="split" if bits == 8 else "multiplier",
         # The last layer is handed to the host as its 32-bit sums.
         details={"float_outputs": "yes"},
     )
@@ -62,7 +62,13 @@ OPTIONS = (
     OptionSpec("compiler_cache", "directory of hbdk-cc's own compile cache"),
 )
 
-_WORKS: dict[str, SupportLevel] = {"build": "works", "run": "simulated", "perf": "simulated"}
+_WORKS: dict[str, SupportLevel] = {
+    "check": "works",
+    "build": "works",
+    "run": "simulated",
+    "evaluate": "simulated",
+    "perf": "simulated",
+}
 
 
 X3 = Target(

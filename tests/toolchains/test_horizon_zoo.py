@@ -1,0 +1,176 @@
+"""Real networks and photos on Horizon's compiler: accuracy, bit-exactness, and what the reference predicts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from accel import driver
+from accel.artifact import Artifact
+from accel.builtin.prepare.tuning import choose_ranges, tune
+from accel.builtin.reference.quantize import quantize
+from accel.calibration import Calibration
+from accel.dataset import Sample
+from accel.model import Model
+from accel.options import BuildOptions, RunOptions
+from accel.plugins import Registry
+from accel.toolchain.spec import Environment
+from accel_horizon.build import build, threshold_method
+from accel_horizon.runners import HorizonRunner
+from accel_horizon.wanted import wanted
+from photos import calibration_photos, evaluation_photos
+from PIL import Image
+
+pytestmark = [pytest.mark.toolchain("horizon"), pytest.mark.slow]
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FAST = BuildOptions(backend="vendor", opt=1)
+# SQNR in dB and photos of 31 that keep float's best class: the vendor's own best by hand, on the same photos, with its
+# `max` and its search (`default`).
+VENDOR_BEST = {"efficientnet-lite0": (19.05, 29), "mobilenet-v2": (15.61, 29)}
+
+
+def picture(path: Path, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
+    image = Image.open(path).convert("RGB")
+    if box is not None:
+        image = image.crop(tuple(map(int, box))).resize((224, 224), Image.Resampling.BILINEAR)
+    else:
+        width, height = image.size
+        scale = 256 / min(width, height)
+        image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+        left, top = (image.width - 224) // 2, (image.height - 224) // 2
+        image = image.crop((left, top, left + 224, top + 224))
+    return np.asarray(image, np.float32).transpose(2, 0, 1)[None]
+
+
+@dataclass(frozen=True)
+class Photos:
+    arrays: list[np.ndarray]
+    digest: str = "0" * 64
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter([Sample(str(at), {"input": a}) for at, a in enumerate(self.arrays)])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with its calibration, photos and float answers."""
+
+    name: str
+    model: Model
+    calibration: Calibration
+    mean: np.ndarray
+    std: np.ndarray
+
+    def made(self, pixels: np.ndarray) -> np.ndarray:
+        return ((pixels - self.mean) / self.std).astype(np.float32)
+
+    def floats(self, arrays: list[np.ndarray]) -> np.ndarray:
+        session = onnxruntime.InferenceSession(self.model.proto.SerializeToString())
+        return np.concatenate([session.run(None, {"input": a})[0] for a in arrays])
+
+
+def case_of(name: str, folder: Path) -> Case:
+    path = folder / f"{name}.onnx"
+    subprocess.run([sys.executable, str(EXAMPLES / "zoo" / "make.py"), name, str(path)], check=True)
+    model = driver.prepare(driver.parse(path))
+    if name == "efficientnet-lite0":
+        mean, std = np.float32(127), np.float32(128)
+    else:
+        mean = np.float32([0.485, 0.456, 0.406])[None, :, None, None] * 255
+        std = np.float32([0.229, 0.224, 0.225])[None, :, None, None] * 255
+    blank = Case(name, model, None, mean, std)  # type: ignore[arg-type]
+    photos = Photos([blank.made(picture(p)) for p in calibration_photos()])
+    return Case(name, model, driver.calibrate(model, photos), mean, std)
+
+
+@pytest.fixture(scope="module", params=list(VENDOR_BEST))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return case_of(request.param, tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(scope="module")
+def artifact(case: Case, horizon_toolchain: Environment, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    made = build(case.model, Registry().target("j5"), FAST, case.calibration, tmp_path_factory.mktemp("j5"))
+    assert made is not None
+    return made
+
+
+def run(artifact: Artifact, stage: str, arrays: list[np.ndarray]) -> np.ndarray:
+    with HorizonRunner(artifact, RunOptions(simulator=stage)) as runner:
+        return np.concatenate([runner.run({"input": a})["logits"] for a in arrays])
+
+
+def sqnr(expected: np.ndarray, got: np.ndarray) -> float:
+    ratios = (expected.astype(np.float64) ** 2).sum(1) / ((expected.astype(np.float64) - got) ** 2).sum(1)
+    return float(np.mean(10 * np.log10(ratios)))
+
+
+def test_our_thresholds_beat_the_vendors_best(case: Case, artifact: Artifact) -> None:
+    paths = [p for p, _ in evaluation_photos()] + calibration_photos()[:11]
+    arrays = [case.made(picture(p)) for p in paths]
+    expected, got = case.floats(arrays), run(artifact, "quantized", arrays)
+    best, kept = VENDOR_BEST[case.name]
+    assert sqnr(expected, got) >= best
+    assert int((expected.argmax(1) == got.argmax(1)).sum()) >= kept
+    # The same photos through the very .hbm, to the last bit.
+    assert np.array_equal(run(artifact, "hbm", arrays[:3]), got[:3])
+
+
+def test_reference_predicts_the_chip(case: Case, artifact: Artifact) -> None:
+    rng = np.random.default_rng(0)
+    paths = [p for p, _ in evaluation_photos()] + calibration_photos()
+    arrays = []
+    for at in range(200):
+        path = paths[at % len(paths)]
+        width, height = Image.open(path).size
+        side = rng.uniform(0.5, 1) * min(width, height)
+        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        arrays.append(case.made(picture(path, (left, top, left + side, top + side))))
+    target = Registry().target("j5")
+    numerics = target.numerics_for("int8")
+    method = threshold_method(FAST, wanted(case.model, target, FAST))
+    ranges = choose_ranges(case.model, case.calibration, method)
+    proto = quantize(tune(case.model, numerics, ranges, case.calibration), numerics, ranges).proto
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    predicted = np.concatenate([session.run(None, {"input": a})[0] for a in arrays]).astype(np.float64)
+    chip = run(artifact, "quantized", arrays).astype(np.float64)
+    cosine = (predicted * chip).sum(1) / np.linalg.norm(predicted, axis=1) / np.linalg.norm(chip, axis=1)
+    assert (predicted.argmax(1) == chip.argmax(1)).mean() >= 0.99
+    assert cosine.min() >= 0.999
+
+
+def test_x5_gives_the_same_numbers(case: Case, artifact: Artifact, tmp_path: Path) -> None:
+    made = build(case.model, Registry().target("x5"), FAST, case.calibration, tmp_path)
+    assert made is not None
+    arrays = [case.made(picture(p)) for p, _ in evaluation_photos()[:3]]
+    expected = run(artifact, "quantized", arrays)
+    assert np.array_equal(run(made, "quantized", arrays), expected)
+    assert np.array_equal(run(made, "hbm", arrays[:1]), expected[:1])
+
+
+def test_mixvargenet(horizon_toolchain: Environment, tmp_path: Path) -> None:
+    """J5's own tutorial network at its real size: it stays on the BPU as one program."""
+    path = tmp_path / "mixvargenet.onnx"
+    subprocess.run([sys.executable, str(EXAMPLES / "mixvargenet" / "make.py"), str(path)], check=True)
+    model = driver.prepare(driver.parse(path))
+    arrays = [((picture(p) - 127) / 64).astype(np.float32) for p in calibration_photos()[:4]]
+    calibration = driver.calibrate(model, Photos(arrays))
+    work = tmp_path / "work"
+    work.mkdir()
+    made = build(model, Registry().target("j5"), FAST, calibration, work)
+    assert made is not None
+    assert all(n.place == "j5" for n in made.manifest.nodes if n.op_type in ("Conv", "Add", "Relu"))
+    summary = json.loads(made.file("report").read_text())["summary"]
+    assert summary["FPS"] > 1500  # one core at O1; 2,500 at O2
+    assert np.array_equal(run(made, "quantized", arrays[:1]), run(made, "hbm", arrays[:1]))
