@@ -121,3 +121,25 @@ def test_empty_reports_and_missing_values() -> None:
     page = Page(render([Report("nothing", (Metric("AP", None, "", "simulated"),))]))
     assert "nothing" in page.words
     assert "–" in page.words
+
+
+def test_samples_are_drawn_by_their_task(picture: Path, tmp_path: Path) -> None:
+    from accel.builtin.datasets import open_dataset
+    from accel.builtin.evaluate.float_runner import FloatRunner
+    from accel.builtin.htmlreport import draw_samples
+    from accel.builtin.tasks import make_task
+    from accel.model import Model, io_specs
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["y"])],
+        "mean",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1, 1])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = Model(proto, "mean", *io_specs(proto))
+    data = open_dataset(picture, model.inputs)
+    (drawn,) = draw_samples(FloatRunner(model), data, make_task("classification"), tmp_path / "drawn")
+    with Image.open(drawn) as shown:
+        assert shown.size == (1000, 600)

@@ -75,6 +75,7 @@ def evaluate_stages(
     """
     chosen = options or EvaluateOptions()
     against = reference if chosen.reference else None
+    _bar(chosen)  # a wrong one is refused before the work
     if task is None and against is None:
         raise AccelError(
             "there is nothing to evaluate",
@@ -131,7 +132,7 @@ def _report(
         tables.append(Table("outputs", OUTPUT_COLUMNS, tuple(map(_output_row, outputs))))
     if layers:
         tables.append(Table("layers", LAYER_COLUMNS, tuple(map(_layer_row, [*layers, *outputs]))))
-        notes.append(_divergence([*layers, *outputs], float(options.extra.get("diverged", DIVERGED))))
+        notes.append(_divergence([*layers, *outputs], _bar(options)))
     notes += [note for compared in (*outputs, *layers) for note in compared.notes()]
     subject = {"device": runner.device, "samples": str(seen), "task": task.name if task else ""}
     if label:
@@ -151,6 +152,14 @@ def _comparison_metrics(outputs: Sequence[TensorComparison], provenance: Provena
         Metric("max_error", _largest([o.max_error for o in compared]), "", provenance),
         *([] if agreement is None else [Metric("agreement", agreement, "", provenance)]),
     ]
+
+
+def _bar(options: EvaluateOptions) -> float:
+    text = options.extra.get("diverged", "")
+    try:
+        return float(text) if text else DIVERGED
+    except ValueError as error:
+        raise AccelError(f"diverged={text!r} is no number", code="usage.evaluate", stage="evaluate") from error
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

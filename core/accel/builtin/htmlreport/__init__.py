@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from accel.builtin.htmlreport.page import render
+from accel.builtin.htmlreport.samples import draw_samples
 
-__all__ = ["render"]
+__all__ = ["draw_samples", "render"]
