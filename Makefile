@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml
 demo: setup
 	$(BIN)/accel demo
 
+bench: setup
+	$(BIN)/python benchmarks/run.py --write docs/benchmarks.md
+
 test: setup
 	$(BIN)/python -m pytest
 

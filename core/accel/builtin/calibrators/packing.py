@@ -117,12 +117,12 @@ class _Writer:
     opset: int
 
     def node(self, op_type: str, inputs: Sequence[str], **attributes: object) -> str:
-        out = g.fresh(self.taken, f"accel/{op_type}")
+        out = g.fresh(self.taken, f"accel/{op_type}/{len(self.graph.node)}")
         self.graph.node.append(helper.make_node(op_type, list(inputs), [out], name=out, **attributes))
         return out
 
     def ints(self, *values: int) -> str:
-        name = g.fresh(self.taken, "accel/ints")
+        name = g.fresh(self.taken, f"accel/ints/{len(self.graph.initializer)}")
         self.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
