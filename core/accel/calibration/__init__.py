@@ -36,7 +36,7 @@ class TensorStatistics:
 
     Attributes:
         name: The tensor's name in the model's graph.
-        low: Smallest finite value seen.
+        low: Smallest finite value seen; zero for what a Relu, or a Clip from zero, leaves.
         high: Largest finite value seen.
         count: Finite values seen.
         nonfinite: NaN and infinities seen (they are counted, never binned).

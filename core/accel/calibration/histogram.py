@@ -62,6 +62,17 @@ def _scratch(dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     return _held.buffers  # type: ignore[no-any-return]
 
 
+def mean_units(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means by channel of rows, [rows, channels], as int64 sums over the rows in units of ``1 / MEAN_UNIT``, and
+    whether each channel's are small enough to be kept.
+
+    They are rounded row by row, so that how rows are grouped does not show.
+    """
+    fits = (np.abs(means) < MEAN_LIMIT).all(axis=0)
+    scaled = np.ldexp(np.where(fits, means, 0).astype(np.float64), MEAN_BITS)
+    return np.rint(scaled).astype(np.int64).sum(axis=0), fits
+
+
 class Accumulator:
     """Statistics of one tensor, growing sample by sample. One thread at a time."""
 
@@ -122,16 +133,12 @@ class Accumulator:
             if self.low < 0:
                 self._below += int(np.count_nonzero(part < 0))
 
-    def add_means(self, means: np.ndarray | None) -> None:
-        """Means by channel of rows, [rows, channels]; tensors whose channels vary or have huge means keep none."""
-        if self._no_means:
-            return
-        if means is None or not np.all(np.abs(means) < MEAN_LIMIT):
+    def add_mean_units(self, sums: np.ndarray | None, rows: int) -> None:
+        """Sums over rows from :func:`mean_units`; None, or channels that vary: this tensor keeps no means."""
+        if sums is None:
             self.drop_means()
-            return
-        # Rounded row by row, so that how rows are grouped does not show.
-        units = np.rint(np.ldexp(means.astype(np.float64), MEAN_BITS)).astype(np.int64)
-        self._add_sums(units.sum(axis=0), len(means))
+        elif not self._no_means:
+            self._add_sums(sums, rows)
 
     def _add_sums(self, sums: np.ndarray, rows: int) -> None:
         if self.channel_sum is None:

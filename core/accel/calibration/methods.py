@@ -118,9 +118,9 @@ def kl_divergences(counts: np.ndarray, levels: int) -> np.ndarray:
     filled = np.concatenate(([0], np.cumsum(counts > 0)))
     entropy = np.concatenate(([0.0], np.cumsum(_xlogx(counts))))
     size = np.arange(levels, bins + 1)
+    edges = _level_edges(SEARCH_BINS if bins <= SEARCH_BINS else bins, levels)[: len(size)]
     beyond = total - mass[size]
     own = entropy[size - 1] + _xlogx(counts[size - 1] + beyond)
-    edges = np.arange(levels + 1)[None, :] * size[:, None] // levels
     level_mass = np.diff(mass[edges], axis=1)
     level_filled = np.diff(filled[edges], axis=1)
     level_filled[:, -1] += (counts[size - 1] == 0) & (beyond > 0)
@@ -130,6 +130,12 @@ def kl_divergences(counts: np.ndarray, levels: int) -> np.ndarray:
         cross = np.where(clipped_mass > 0, clipped_mass * np.log(level_mass / level_filled), 0.0).sum(axis=1)
         found = (own - cross) / total - np.log(total) + np.log(mass[size])
     return np.where(np.isfinite(found), found, np.inf)
+
+
+@lru_cache(maxsize=4)
+def _level_edges(bins: int, levels: int) -> np.ndarray:
+    """First bin of each level for thresholds of ``levels`` .. ``bins`` bins: int64 [thresholds, levels + 1]."""
+    return np.asarray(np.arange(levels + 1)[None, :] * np.arange(levels, bins + 1)[:, None] // levels)
 
 
 def mse(stats: TensorStatistics, bits: int = 8, symmetric: bool = True) -> Range:

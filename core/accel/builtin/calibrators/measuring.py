@@ -12,14 +12,14 @@ import onnx
 
 from accel.builtin.calibrators.packing import RUN, pack, packable, spread, whole_tensors
 from accel.builtin.calibrators.tensors import Plan
-from accel.calibration.histogram import Accumulator
+from accel.calibration.histogram import Accumulator, mean_units
 from accel.errors import AccelError
 from accel.model import Model
 
 HUGE = 1e15
 """Beyond it sums of products may overflow, and a NaN may come from nowhere."""
 
-ROWS = 8
+ROWS = 16
 """Rows whose values are binned together: fetching a table into the cache costs more than the values of one."""
 
 
@@ -29,16 +29,16 @@ class Row:
 
     Attributes:
         kept: float32 [runs, RUN]: values of the packed tensors to be binned, joined.
-        low: float32: their smallest values by channel, joined.
-        high: float32: their largest values, likewise.
+        high: float32: their largest values by channel, joined.
+        low: float32: the smallest ones of those that may be negative, likewise.
         mean: float32: means by channel of those that are averaged, likewise.
         loose: The other tensors, by name.
         watched: Tensors in which a NaN may appear first.
     """
 
     kept: np.ndarray
-    low: np.ndarray
     high: np.ndarray
+    low: np.ndarray
     mean: np.ndarray
     loose: Mapping[str, np.ndarray]
     watched: Sequence[np.ndarray]
@@ -66,9 +66,10 @@ class Network:
         inputs = {spec.name for spec in model.inputs}
         shapes = {name: shape for name, shape in plan.shapes.items() if packable(shape) and name not in inputs}
         self._loose = [name for name in plan.measured if name not in shapes]
-        whole = dict.fromkeys((*self._loose, *plan.watched))
+        self._watched = [name for name in plan.watched if name in shapes]
+        whole = (*self._loose, *self._watched)
         self._fetched = [name for name in whole if name not in inputs]
-        proto, self.packed = pack(model, shapes, plan.averaged, self._fetched, values)
+        proto, self.packed = pack(model, shapes, self._fetched, values, averaged=plan.averaged, floored=plan.floored)
         self._session = open_session(proto)
         self._whole: Any = None
         self._lock = threading.Lock()
@@ -79,8 +80,8 @@ class Network:
         held = dict(feeds) | dict(zip(self._fetched, results, strict=False))
         kept, *vectors = results[-4:] if self.packed else [np.empty((0, RUN), np.float32)] * 4
         loose = {name: held[name] for name in self._loose}
-        low, high, mean = (vector.reshape(-1) for vector in vectors)
-        return Row(kept, low, high, mean, loose, [held[name] for name in self.plan.watched])
+        high, low, mean = (vector.reshape(-1) for vector in vectors)
+        return Row(kept, high, low, mean, loose, [held[name] for name in self._watched])
 
     def whole(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All measured tensors in full, by name: for rows with NaN or infinities."""
@@ -139,7 +140,7 @@ class Worker:
         for name, values in row.loose.items():
             self._add(self.tensors[name], values)
             if self.per_channel and name in self.network.plan.averaged:
-                self.tensors[name].add_means(channel_means(values))
+                self._add_means(self.tensors[name], values)
         self._rows.append(row)
         if len(self._rows) == ROWS:
             self.flush()
@@ -151,36 +152,52 @@ class Worker:
             return
         low = np.minimum.reduce([row.low for row in rows])
         high = np.maximum.reduce([row.high for row in rows])
-        mean = np.stack([row.mean for row in rows])
+        sums, fits = mean_units(np.stack([row.mean for row in rows]))
         for part in self.network.packed:
             tensor = self.tensors[part.name]
-            least, most = low[part.channels], high[part.channels]
+            most = high[part.highs]
+            least = np.zeros_like(most) if part.lows is None else low[part.lows]
             tensor.add_range(float(least.min()), float(most.max()), part.size * len(rows))
             if self.per_channel:
                 tensor.add_channels(least, most)
-                if part.means is not None:
-                    tensor.add_means(mean[:, part.means])
+                if part.means is not None and part.name in self.network.plan.averaged:
+                    tensor.add_mean_units(sums[part.means] if fits[part.means].all() else None, len(rows))
             tensor.fill(np.concatenate([row.kept[part.runs] for row in rows]))
 
     def _add(self, tensor: Accumulator, values: np.ndarray) -> None:
         if not values.size:
             return
-        tensor.add_range(float(values.min()), float(values.max()), values.size)
+        least = min(float(values.min()), self._floor(tensor))
+        tensor.add_range(least, float(values.max()), values.size)
         if self.per_channel:
-            tensor.add_channels(*channel_extremes(values))
+            low, high = channel_extremes(values)
+            tensor.add_channels(None if low is None else np.minimum(low, self._floor(tensor)), high)
         tensor.fill(spread(values, self.values))
+
+    def _floor(self, tensor: Accumulator) -> float:
+        return 0.0 if tensor.name in self.network.plan.floored else np.inf
+
+    def _add_means(self, tensor: Accumulator, values: np.ndarray) -> None:
+        mean = channel_means(values)
+        if mean is None:
+            tensor.drop_means()
+            return
+        sums, fits = mean_units(mean)
+        tensor.add_mean_units(sums if fits.all() else None, 1)
 
     def _add_carefully(self, tensor: Accumulator, values: np.ndarray) -> None:
         """Add a tensor that may hold NaN or infinities: they are counted and left out."""
         good = np.isfinite(values)
         finite = values[good]
         if finite.size:
-            tensor.add_range(float(finite.min()), float(finite.max()), finite.size, values.size - finite.size)
+            least = min(float(finite.min()), self._floor(tensor))
+            tensor.add_range(least, float(finite.max()), finite.size, values.size - finite.size)
         else:
             tensor.add_range(0.0, 0.0, 0, values.size)
             return
         if self.per_channel:
             low, _ = channel_extremes(np.where(good, values, np.inf))
+            low = None if low is None else np.minimum(low, self._floor(tensor))
             _, high = channel_extremes(np.where(good, values, -np.inf))
             tensor.add_channels(low, high)
         kept = spread(values, self.values)

@@ -51,14 +51,16 @@ class Packed:
         name: The tensor.
         size: Values of one row.
         runs: Its part of the kept runs.
-        channels: Its part of the extremes.
+        highs: Its part of the largest values by channel.
+        lows: Its part of the smallest ones; None: zero.
         means: Its part of the means by channel; None: not averaged.
     """
 
     name: str
     size: int
     runs: slice
-    channels: slice
+    highs: slice
+    lows: slice | None
     means: slice | None
 
 
@@ -79,35 +81,46 @@ def whole_tensors(model: Model, names: Sequence[str]) -> onnx.ModelProto:
 def pack(
     model: Model,
     shapes: Mapping[str, tuple[int, ...]],
-    averaged: Collection[str],
     whole: Sequence[str],
     limit: int,
+    *,
+    averaged: Collection[str] = (),
+    floored: Collection[str] = (),
 ) -> tuple[onnx.ModelProto, list[Packed]]:
     """The graph whose outputs are the tensors in ``whole`` as they are and then, of the tensors in ``shapes`` if there
-    are any, the kept runs [runs, RUN], the smallest and the largest values by channel [1, channels] and the means of
-    those in ``averaged`` (or of the first) likewise, each joined."""
+    are any, the kept runs [runs, RUN], and by channel [1, channels] the largest values, the smallest of those not in
+    ``floored`` and the means of those in ``averaged``; each joined."""
     proto = whole_tensors(model, whole)
     if not shapes:
         return proto, []
     writer = _Writer(proto.graph, g.names_in(proto.graph), g.opset(proto))
+    # A vector of none is no ONNX; those of the first tensor cost little.
+    first = next(iter(shapes))
+    low = [name for name in shapes if name not in floored] or [first]
+    mean = [name for name in shapes if name in averaged] or [first]
+    highs, lows, means = (_parts(names, shapes) for names in (list(shapes), low, mean))
     parts: list[Packed] = []
-    run = channel = mean = 0
-    # A vector of none is no ONNX; the first tensor's means cost little.
-    meant = [name for name in shapes if name in averaged] or [next(iter(shapes))]
+    run = 0
     for name, shape in shapes.items():
         size, stride = math.prod(shape), stride_of(shape, limit)
         kept = -(-(size // RUN) // (stride or 1))
-        means = slice(mean, mean + shape[1]) if name in meant else None
-        parts.append(Packed(name, size, slice(run, run + kept), slice(channel, channel + shape[1]), means))
-        run, channel, mean = run + kept, channel + shape[1], means.stop if means else mean
-    joined = [
-        writer.node("Concat", [writer.kept(n, s, limit) for n, s in shapes.items()], axis=0),
-        writer.node("Concat", [writer.by_channel("ReduceMin", n, s) for n, s in shapes.items()], axis=1),
-        writer.node("Concat", [writer.by_channel("ReduceMax", n, s) for n, s in shapes.items()], axis=1),
-        writer.node("Concat", [writer.by_channel("ReduceMean", n, shapes[n]) for n in meant], axis=1),
-    ]
+        least = None if name in floored else lows[name]
+        parts.append(Packed(name, size, slice(run, run + kept), highs[name], least, means.get(name)))
+        run += kept
+    joined = [writer.node("Concat", [writer.kept(n, s, limit) for n, s in shapes.items()], axis=0)]
+    for op, names in (("ReduceMax", list(shapes)), ("ReduceMin", low), ("ReduceMean", mean)):
+        joined.append(writer.node("Concat", [writer.by_channel(op, n, shapes[n]) for n in names], axis=1))
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in joined)
     return proto, parts
+
+
+def _parts(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, slice]:
+    """Where each tensor's channels stand when they are joined."""
+    found, at = {}, 0
+    for name in names:
+        found[name] = slice(at, at + shapes[name][1])
+        at += shapes[name][1]
+    return found
 
 
 @dataclass

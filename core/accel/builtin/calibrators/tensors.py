@@ -49,6 +49,8 @@ class Plan:
         shapes: Shape of one row by measured float32 tensor, where it is known beforehand.
         dirty: Some weight is not finite.
         averaged: Measured tensors that a convolution or matmul reads: their means by channel are kept too.
+        floored: Measured tensors that a Relu, or a Clip from zero, leaves: zero counts as their smallest value
+            (every range includes it), so that nobody has to look for it.
     """
 
     names: tuple[str, ...]
@@ -59,6 +61,7 @@ class Plan:
     shapes: dict[str, tuple[int, ...]]
     dirty: bool
     averaged: frozenset[str] = frozenset()
+    floored: frozenset[str] = frozenset()
 
 
 def plan(model: Model) -> Plan:
@@ -93,9 +96,11 @@ def plan(model: Model) -> Plan:
             floating.add(name)
     same_as = {name: _root(name, {**absorbed, **views}) for name in (*views, *absorbed)}
     measured = tuple(name for name in names if name not in same_as)
+    held = {i.name: i for i in graph.initializer}
     averaged = {_root(node.input[0], same_as) for node in graph.node if node.op_type in LINEAR}
     return Plan(
         averaged=frozenset(averaged & set(measured)),
+        floored=frozenset(n for n in measured if n in made_by and _from_zero(made_by[n], held)),
         names=tuple(names),
         measured=measured,
         same_as=same_as,
@@ -143,6 +148,13 @@ def _clamps(node: onnx.NodeProto, constants: set[str]) -> bool:
     return node.op_type == "Relu" or (
         node.op_type == "Clip" and all(name in constants for name in node.input[1:] if name)
     )
+
+
+def _from_zero(node: onnx.NodeProto, held: dict[str, onnx.TensorProto]) -> bool:
+    if node.op_type != "Clip":
+        return node.op_type == "Relu"
+    low = held.get(node.input[1]) if len(node.input) > 1 else None
+    return low is not None and bool(numpy_helper.to_array(low).reshape(-1).tolist() == [0.0])
 
 
 def _root(name: str, links: dict[str, str]) -> str:
