@@ -109,7 +109,7 @@ def kill_midway(arguments: list[str], part: Path) -> None:
     process.wait()
 
 
-def rows(names: Sequence[str] = (), repeats: int = 2) -> Iterator[Row]:
+def rows(names: Sequence[str] = (), repeats: int = 3) -> Iterator[Row]:
     """Everything this benchmark shows, of all networks or some."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

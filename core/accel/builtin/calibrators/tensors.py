@@ -152,9 +152,9 @@ def _clamps(node: onnx.NodeProto, constants: set[str]) -> bool:
 
 def _from_zero(node: onnx.NodeProto, held: dict[str, onnx.TensorProto]) -> bool:
     if node.op_type != "Clip":
-        return node.op_type == "Relu"
+        return bool(node.op_type == "Relu")
     low = held.get(node.input[1]) if len(node.input) > 1 else None
-    return low is not None and bool(numpy_helper.to_array(low).reshape(-1).tolist() == [0.0])
+    return low is not None and numpy_helper.to_array(low).reshape(-1).tolist() == [0.0]
 
 
 def _root(name: str, links: dict[str, str]) -> str:
