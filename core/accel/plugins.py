@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -284,11 +284,14 @@ def hooks(target: Target | None = None, *, every_vendor: bool = False) -> pluggy
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Installed versions of distributions, for manifests; absent ones are left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Installed versions of distributions, for manifests and cache keys; absent ones are left out."""
+    found = {name: _version(name) for name in names}
+    return {name: version for name, version in found.items() if version}
+
+
+@lru_cache
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
