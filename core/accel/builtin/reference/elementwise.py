@@ -72,6 +72,23 @@ def scale(w: Writer, x: str, ratio: F32, hint: str, *, bias: F32 | None = None, 
     return x
 
 
+def floor(w: Writer, x: str, ratio: F32, hint: str, *, quantum: F32 | None = None, planes: int = 0) -> str:
+    """``floor(x * ratio)``.
+
+    Args:
+        quantum: Powers of two, of ``ratio``'s shape: every product is a multiple of its own, exact, and below 2^23 of
+            it (or so large that the bounds cut it off anyway). Rounding ``product - 1/2 + quantum/2`` to even, which
+            never ties, then gives the floor in the convolutions' layout. None: not known.
+    """
+    if not planes or quantum is None or ratio.size not in (1, planes):
+        scaled = scale(w, x, ratio, f"{hint}/scaled", planes=planes)
+        return w.op("Floor", [scaled], hint)
+    one = np.ones((), np.float32)
+    x = scale(w, x, ratio, f"{hint}/lowered", bias=np.asarray(quantum / 2 - 0.5, np.float32), planes=planes)
+    x = scale(w, x, one, f"{hint}/raised", bias=np.asarray(MAGIC, np.float32), planes=planes)
+    return scale(w, x, one, hint, bias=np.asarray(-MAGIC, np.float32), planes=planes)
+
+
 def by_float(
     w: Writer, x: str, ratio: F32, kept: Bounds, on: Grid, hint: str, *, planes: int = 0, quantum: float = 0.0
 ) -> str:

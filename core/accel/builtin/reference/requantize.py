@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from accel.builtin.reference import schemes
-from accel.builtin.reference.elementwise import Bounds, along, by_float, round_and_clip, scale
+from accel.builtin.reference.elementwise import Bounds, along, by_float, floor, round_and_clip, scale
 from accel.builtin.reference.graph import Writer
 from accel.builtin.reference.schemes import F32, Grid
 from accel.target import Numerics
@@ -188,14 +188,30 @@ def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numeri
         share = own / step
         power = SPLIT_BITS - 1 - np.floor(np.log2(share))
         held = np.ldexp(np.rint(np.ldexp(share, power.astype(int))), -power.astype(int))
-        other = scale(w, tensor, along(held, product.rank, product.axis), f"{hint}/other", planes=product.planes)
-        acc = w.op("Add", [acc, w.op("Floor", [other], f"{hint}/addend")], f"{hint}/sum")
+        # A code of 8 bits by 15 bits.
+        addend = _floors(w, tensor, held, np.ldexp(1.0, -power.astype(int)), product, f"{hint}/addend", on.bits <= 8)
+        acc = w.op("Add", [acc, addend], f"{hint}/sum")
     before = total - after
     if before.any():
-        shift = along(np.ldexp(1.0, -before.astype(int)), product.rank, product.axis)
-        acc = w.op("Floor", [scale(w, acc, shift, f"{hint}/halved", planes=product.planes)], f"{hint}/shifted")
+        shift = np.ldexp(1.0, -before.astype(int))
+        # 16 bits are left of sums within the range, so those have at most 16 + 7.
+        acc = _floors(w, acc, shift, shift, product, f"{hint}/shifted", on.bits <= 8 and before.max() <= 7)
     code = _floor_product(w, acc, multiplier, after, product, hint)
     return w.op("Clip", [code, w.const(kept.low), w.const(kept.high)], hint)
+
+
+def _floors(
+    w: Writer,
+    x: str,
+    ratio: NDArray[np.float64],
+    quantum: NDArray[np.float64],
+    product: Product,
+    hint: str,
+    exact: bool = True,
+) -> str:
+    step = along(quantum, product.rank, product.axis) if exact else None
+    held = along(ratio, product.rank, product.axis)
+    return floor(w, x, held, hint, quantum=step, planes=product.planes)
 
 
 def _floor_product(
@@ -212,9 +228,11 @@ def _floor_product(
     if (shift < 7).any():
         return w.op("Floor", [by(np.ldexp(multiplier, -shift.astype(int)), x, "scaled")], f"{hint}/round")
     coarse = np.floor(multiplier / 128)
-    fine = w.op("Floor", [by((multiplier - 128 * coarse) / 128, x, "fine")], f"{hint}/carried")
+    small = np.ldexp(1.0, -7 * np.ones(shift.shape, int))
+    fine = _floors(w, x, (multiplier - 128 * coarse) / 128, small, product, f"{hint}/carried")
     total = w.op("Add", [by(coarse, x, "coarse"), fine], f"{hint}/product")
-    return w.op("Floor", [by(np.ldexp(1.0, 7 - shift.astype(int)), total, "scaled")], f"{hint}/round")
+    rest = np.ldexp(1.0, 7 - shift.astype(int))
+    return _floors(w, total, rest, rest, product, f"{hint}/round")
 
 
 def rounded_multiplier(ratio: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
