@@ -263,5 +263,6 @@ def test_torchvision_networks_on_real_photos(
     python(torch_env, tmp_path, code, path)
     want = np.load(tmp_path / "y.npy")
     (got,) = verify.run(model.proto, {model.inputs[0].name: x})
+    assert np.abs(want[0] - want[1]).max() > 1e-3 * np.abs(want).max()  # two photos, two answers
     assert np.abs(want - got).max() <= 1e-4 * max(1.0, float(np.abs(want).max()))
     print(f"{name}: max abs {np.abs(want - got).max():.1e} of {np.abs(want).max():.2f}")

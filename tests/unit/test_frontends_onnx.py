@@ -13,6 +13,8 @@ from accel.builtin.prepare import verify
 from accel.errors import AccelError, ExitCode
 from accel.model import Model
 from accel.options import ParseOptions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from make import MODELS
 from onnx import TensorProto, helper, numpy_helper
 
@@ -184,6 +186,20 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
     for length in range(2, len(whole), 11):
         path.write_bytes(whole[:length])
         assert failure(path).code in ("model.truncated", "model.not_onnx"), length
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=3))
+def test_damaged_bytes_are_one_clear_error_or_a_model(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(net().SerializeToString())
+    for at, value in changes:
+        content[at % len(content)] = value
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    try:
+        assert parse(path, simplify=False).outputs
+    except AccelError as error:
+        assert error.code.startswith(("model.", "unsupported.", "usage."))
 
 
 def test_unknown_operator_and_domain_name_the_node(tmp_path: Path) -> None:

@@ -63,7 +63,37 @@ def load(source: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
         raise _truncated(source, "it holds no graph")
     if not proto.opset_import and proto.ir_version >= 3:
         raise _truncated(source, "it names no operator set")
+    _check_names(proto, source)
     return proto, (source, *_load_external(proto, source))
+
+
+def _check_names(proto: onnx.ModelProto, source: Path) -> None:
+    """Names must be text: protobuf hands out the bytes of those that are not, and nothing after this expects them."""
+
+    def names(graph: onnx.GraphProto) -> Iterator[object]:
+        yield graph.name
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (d.dim_param for d in value.type.tensor_type.shape.dim if d.HasField("dim_param"))
+        yield from (i.name for i in graph.initializer)
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                yield attribute.name
+                for inner in (attribute.g, *attribute.graphs):
+                    yield from names(inner)
+
+    try:
+        damaged = any(not isinstance(n, str) for n in (*names(proto.graph), *(i.domain for i in proto.opset_import)))
+    except UnicodeDecodeError:
+        damaged = True
+    if damaged:
+        raise AccelError(
+            f"{source} is damaged",
+            code="model.broken",
+            cause="a name in it is no UTF-8 text",
+            hints=["Copy or export it again."],
+        )
 
 
 def _load_external(proto: onnx.ModelProto, source: Path) -> tuple[Path, ...]:
