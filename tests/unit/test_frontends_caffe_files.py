@@ -145,6 +145,8 @@ def conv(param: str) -> str:
         data(1, 3, 8, 8) + layer("Pooling", "pooling_param { kernel_size: 2 pool: STOCHASTIC }"),
         data(1, 3, 8, 8) + layer("BatchNorm", name="y", bottoms="data"),
         data(1, 3, 8, 8) + layer("ReLU", bottoms=""),
+        data(1, 3, 100_000, 100_000) + layer("ReLU"),
+        data(1, 3, 8000, 8000) + layer("PriorBox", "prior_box_param { min_size: 3 }", bottoms="data data"),
         data(1, 3, 8) + layer("Pooling", "pooling_param { kernel_size: 2 }"),
     ],
 )
@@ -237,6 +239,7 @@ def test_a_bomb_of_nested_messages_is_refused_at_once(tmp_path: Path) -> None:
         ("input: 'x' input_dim: many", "is no number"),
         ("input: 'x' input_dim: 1.5", "is no integer"),
         ("input: 'x' input_dim: inf", "no finite number"),
+        ("input: 'x' input_dim: 99999999999999999999", "out of range"),
         ("", "no layers"),
     ],
 )

@@ -10,6 +10,8 @@ import numpy as np
 from accel.builtin.frontends.caffe.net import Layer, Net, converts
 from accel.builtin.frontends.detection import KEY, DetectionHead
 
+_MOST_PRIORS = 2**22
+
 
 @converts("PriorBox")
 def prior_box(net: Net, layer: Layer, inputs: list[str]) -> None:
@@ -28,6 +30,8 @@ def prior_box(net: Net, layer: Layer, inputs: list[str]) -> None:
     if not smallest or (largest and len(largest) != len(smallest)):
         raise layer.error(f"{len(smallest)} min_size and {len(largest)} max_size do not go together")
     sizes = _box_sizes(smallest, largest, _ratios(given.numbers("aspect_ratio"), flip=given.flag("flip", True)))
+    if height * width * len(sizes) > _MOST_PRIORS:
+        raise layer.error(f"{height * width * len(sizes)} prior boxes are more than any detector has")
     offset = given.number("offset", 0.5)
     x = (np.arange(width, dtype=np.float32) + np.float32(offset)) * np.float32(step_w)
     y = (np.arange(height, dtype=np.float32) + np.float32(offset)) * np.float32(step_h)

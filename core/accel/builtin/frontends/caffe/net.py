@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +125,8 @@ class Net:
     def node(self, op: str, inputs: Sequence[str], shape: Shape, output: str = "", **attributes: Any) -> str:
         """Append a node; its output gets ``shape`` and a name of the current layer."""
         assert self._layer is not None
+        if math.prod(shape) >= 2**31:  # Caffe's own limit of a blob
+            raise self._layer.error(f"its output of {list(shape)} is larger than any blob")
         name = fresh(self.node_names, self._layer.name)
         if not output:
             output = self.name(f"{self._layer.name}.{op.lower()}")

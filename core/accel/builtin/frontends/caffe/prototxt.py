@@ -88,6 +88,8 @@ class Message:
         found = self.numbers(name)
         if any(v != int(v) for v in found):
             raise self.broken(name, "is no integer")
+        if any(abs(v) >= 2**31 for v in found):
+            raise self.broken(name, "is out of range")
         return [int(v) for v in found]
 
     def integer(self, name: str, default: int = 0) -> int:
