@@ -1,4 +1,4 @@
-"""Every promise beside its figure: ``python benchmarks/run.py [calibration|reference|startup ...] [--write FILE]``.
+"""Every promise beside its figure: ``python benchmarks/run.py [PART ...] [--write FILE]``.
 
 Prints each row as it is measured; with ``--write`` they also go to a Markdown file, as tables. Returns 1 when a bar is
 missed.
@@ -18,6 +18,7 @@ from table import Row, markdown
 PARTS = {
     "calibration": "Calibration",
     "startup": "Command line",
+    "rebuild": "Build cache",
     "reference": "Embedded reference",
 }
 NOTE = """\

@@ -53,8 +53,7 @@ def cpu(arguments: list[str], path: str = "", repeats: int = 5) -> tuple[float, 
 def imported(arguments: list[str]) -> set[str]:
     """Top-level packages that a command imports."""
     code = (
-        f"import sys\nfrom accel.cli.main import main\nsys.argv = ['accel', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom accel.cli.main import run\nassert run({arguments!r}) == 0\n"  # main() leaves for good
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
