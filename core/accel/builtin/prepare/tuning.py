@@ -71,6 +71,13 @@ def tune(
     quantized = numerics.quantized or any(n.quantized for n in (node_numerics or {}).values())
     if not quantized or calibration is None or not ranges:
         return model
+    if numerics.details.get("merge_convolutions") == "pointwise":
+        # The compiler would do it itself; done here, the bias correction sees what is really computed.
+        from accel.builtin.reference.merge import merge_pointwise
+
+        proto, gone = merge_pointwise(model.proto, keep=node_numerics or ())
+        if gone:
+            model = model.with_proto(proto, applied="merge_convolutions")
     if "bias_correction" in wanted:
         from accel.builtin.prepare.bias_correction import correct_biases
 
