@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,18 +90,11 @@ def _calibrations(
 
 def _pictures(plan: Deployment, artifacts: Sequence[Artifact], folder: Path) -> list[Path]:
     """Results of the first artifact drawn into the first samples, where the task draws."""
-    from accel.builtin.datasets.batches import batch_size, split, stack
+    from accel.builtin.htmlreport import draw_samples
 
     data = work.dataset(plan, plan.evaluation_data, artifacts[0]) if artifacts else None
     if data is None or not plan.task:
         return []
     task = driver.make_task(plan.task, plan.task_options, artifacts[0])
-    drawn = []
-    with driver.run(artifacts[0], plan.run) as runner, contextlib.suppress(AccelError):
-        size = batch_size(runner.inputs)
-        for at, sample in enumerate(islice(data, PICTURES)):
-            outputs = split(runner.run(stack([sample], size)), size)[0]
-            place = folder / f"{at}.png"
-            task.draw(task.decode(outputs, sample), sample, place)
-            drawn.append(place)
-    return drawn
+    with driver.run(artifacts[0], plan.run) as runner:
+        return draw_samples(runner, data, task, folder, PICTURES)
