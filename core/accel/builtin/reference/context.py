@@ -128,18 +128,21 @@ class Context:
         self._codes[name] = found
         return found
 
-    def quantize(self, tensor: str, grid: Grid, hint: str) -> Codes:
-        """Emit ``clip(round(x * inverse + zero) - zero)``."""
+    def quantize(self, tensor: str, grid: Grid, hint: str, planes: int = 0) -> Codes:
+        """Emit ``clip(round(x * inverse + zero) - zero)``; ``planes`` as in :mod:`.elementwise`."""
         kept = elementwise.bounds_of(grid)
         rounding: Any = self.numerics.details.get("cast_rounding", grid.rounding)
         cast = replace(grid, rounding=rounding)
-        return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, cast, hint), grid)
+        return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, cast, hint, planes=planes), grid)
 
     def quantize_once(self, name: str, tensor: str, grid: Grid) -> Codes:
         """Codes of a floating tensor for the ``inputs`` dataflow; the tensor itself stays floating."""
         key = (name, grid.bits)
         if key not in self._requantized:
-            self._requantized[key] = self.quantize(tensor, grid, f"{name}/codes")
+            planes = self.planes(name)
+            # A convolution follows; below 8 channels its layout is not a blocked one.
+            blocked = planes if planes >= 8 else 0
+            self._requantized[key] = self.quantize(tensor, grid, f"{name}/codes", blocked)
         return self._requantized[key]
 
     def keep_name(self, name: str) -> None:
