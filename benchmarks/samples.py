@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from accel.dataset import Sample
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "zoo"))
 
@@ -19,6 +18,7 @@ SHAPE = (1, 3, 224, 224)
 def write(path: Path, count: int, seed: int = 0) -> None:
     """``count`` float32 samples of SHAPE, normalised as torchvision does."""
     from photos import calibration_photos, evaluation_photos
+    from PIL import Image
 
     files = [*calibration_photos(), *(photo for photo, _ in evaluation_photos())]
     rng = np.random.default_rng(seed)

@@ -175,8 +175,9 @@ def test_order_batch_halves_and_threads_do_not_show(values: int, monkeypatch: py
     second = collect(model, Samples(arrays[4:], "2" * 64), options)
     joined = merge(second, first)
     same(Calibration(one.model_digest, one.data_digest, joined.samples, joined.tensors, values), one)
-    monkeypatch.setattr(collector, "_cores", lambda: 1)
-    same(one, collect(model, Samples(arrays), options))
+    for cores in (1, 8):
+        monkeypatch.setattr(collector, "_cores", lambda cores=cores: cores)
+        same(one, collect(model, Samples(arrays), options))
 
 
 def test_a_part_of_the_values_is_spread_over_the_tensor() -> None:

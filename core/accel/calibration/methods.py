@@ -27,6 +27,9 @@ PERCENT = 99.99
 SEARCH_BINS = 2048
 """Bins that the searches of ``kl`` and ``mse`` look at (as TensorRT's; Migacz, GTC 2017)."""
 
+KL_BLOCK = 128
+"""Thresholds that ``kl`` looks at together: their levels fit into the processor's cache."""
+
 MSE_STEPS = 128
 """Candidates of ``mse``: this many even fractions of the range seen."""
 
@@ -106,7 +109,7 @@ def kl(stats: TensorStatistics, bits: int = 8, symmetric: bool = True) -> Range:
 def kl_divergences(counts: np.ndarray, levels: int) -> np.ndarray:
     """Divergence for each threshold of ``levels`` .. ``len(counts)`` bins; inf where Q misses mass of P.
 
-    All thresholds at once: sum p log(p/q) = sum p log p - sum over levels of (mass of P) log(q of the
+    Many thresholds at once: sum p log(p/q) = sum p log p - sum over levels of (mass of P) log(q of the
     level), and each sum is a difference of cumulative sums.
     """
     bins = len(counts)
@@ -115,20 +118,28 @@ def kl_divergences(counts: np.ndarray, levels: int) -> np.ndarray:
     if not total:
         return np.zeros(bins - levels + 1)
     mass = np.concatenate(([0.0], np.cumsum(counts)))
-    filled = np.concatenate(([0], np.cumsum(counts > 0)))
+    filled = np.concatenate(([0.0], np.cumsum(counts > 0)))
     entropy = np.concatenate(([0.0], np.cumsum(_xlogx(counts))))
-    size = np.arange(levels, bins + 1)
-    edges = _level_edges(SEARCH_BINS if bins <= SEARCH_BINS else bins, levels)[: len(size)]
-    beyond = total - mass[size]
-    own = entropy[size - 1] + _xlogx(counts[size - 1] + beyond)
-    level_mass = np.diff(mass[edges], axis=1)
-    level_filled = np.diff(filled[edges], axis=1)
-    level_filled[:, -1] += (counts[size - 1] == 0) & (beyond > 0)
-    clipped_mass = level_mass.copy()
-    clipped_mass[:, -1] += beyond
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cross = np.where(clipped_mass > 0, clipped_mass * np.log(level_mass / level_filled), 0.0).sum(axis=1)
-        found = (own - cross) / total - np.log(total) + np.log(mass[size])
+    all_edges = _level_edges(max(bins, SEARCH_BINS), levels)
+    found = np.empty(bins - levels + 1)
+    for start in range(0, len(found), KL_BLOCK):
+        edges = all_edges[start : min(start + KL_BLOCK, len(found))]
+        size = edges[:, -1]
+        last, beyond = counts[size - 1], total - mass[size]
+        level_mass, level_filled = mass.take(edges), filled.take(edges)
+        level_mass = level_mass[:, 1:] - level_mass[:, :-1]
+        level_filled = level_filled[:, 1:] - level_filled[:, :-1]
+        level_filled[:, -1] += (last == 0) & (beyond > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_q = np.log(level_mass / level_filled)
+            # The last level also has the mass beyond; an empty level costs nothing.
+            end = level_mass[:, -1] + beyond
+            cross = np.where(end > 0, end * log_q[:, -1], 0.0)
+        log_q[level_mass == 0] = 0.0
+        cross += np.einsum("ij,ij->i", level_mass[:, :-1], log_q[:, :-1])
+        own = entropy[size - 1] + _xlogx(last + beyond)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[start : start + len(edges)] = (own - cross) / total - np.log(total) + np.log(mass[size])
     return np.where(np.isfinite(found), found, np.inf)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
@@ -18,7 +19,7 @@ from accel import progress
 from accel.builtin.calibrators.measuring import Network, Worker
 from accel.builtin.calibrators.tensors import Plan, plan
 from accel.calibration import Calibration, TensorStatistics
-from accel.calibration.histogram import Accumulator
+from accel.calibration.histogram import merged
 from accel.errors import AccelError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from accel.options import CalibrateOptions
 
 MAX_THREADS = 4
-"""Rows measured side by side. More would cost memory for activations and gain little beside the decoding."""
+"""Rows measured side by side, at most; half of the cores are left to whoever decodes the samples."""
 
 SAVE_SECONDS = 10.0
 """How often partial statistics are written when ``CalibrateOptions.resume`` is given."""
@@ -69,7 +70,7 @@ class _Pass:
         self.data_digest = dataset.digest
         self.done = 0
         self._before: Mapping[str, TensorStatistics] = {}
-        self._threads = min(MAX_THREADS, _cores())
+        self._threads = max(1, min(MAX_THREADS, _cores() // 2))
         self._workers = [Worker(network, options.values, per_channel=options.per_channel) for _ in range(self._threads)]
         self._idle = deque(self._workers)
 
@@ -144,12 +145,11 @@ class _Pass:
             worker.flush()
         tensors = {}
         for name in self.network.plan.measured:
-            whole = Accumulator(name)
+            parts = [worker.tensors[name].statistics() for worker in self._workers]
             if name in self._before:
-                whole.merge(self._before[name])
-            for worker in self._workers:
-                whole.merge(worker.tensors[name].statistics())
-            tensors[name] = whole.statistics()
+                parts.append(self._before[name])
+            seen = [part for part in parts if part.count or part.nonfinite] or parts[:1]
+            tensors[name] = functools.reduce(merged, seen)
         return Calibration(self.model.digest, self.data_digest, self.done, tensors, self.options.values)
 
     def _measure(self, name: str, rows: list[dict[str, np.ndarray]]) -> None:
