@@ -18,7 +18,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parent.parent / "zoo"))
 from packaged import packaged
 
-SIDE = 64
+SIDE = 32
 """Pixels of a picture; the digits are 8 x 8 and are enlarged."""
 EVALUATION, CALIBRATION = 360, 64
 

@@ -8,6 +8,7 @@ import onnx
 from accel.builtin.reference import elementwise
 from accel.builtin.reference.context import Context, handles
 from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
+from accel.builtin.reference.ops.table import swish
 from accel.builtin.reference.requantize import multiplier_quantum, small_multiplier
 
 
@@ -51,6 +52,8 @@ def multiply(ctx: Context, node: onnx.NodeProto) -> bool:
     """``round(a * b * (sa sb / s))``: the product of codes is exact."""
     numerics = ctx.at(node)
     assert numerics.activation is not None
+    if swish(ctx, node):
+        return True
     a, b = (ctx.codes(name, numerics.activation) for name in node.input)
     clamp = following_clamp(ctx, node)
     grid = ctx.grid(clamp.output, numerics.activation)

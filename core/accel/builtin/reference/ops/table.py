@@ -49,16 +49,32 @@ FUNCTIONS: dict[str, Callable[[F64, dict[str, Any]], F64]] = {
 
 @handles(*FUNCTIONS)
 def lookup(ctx: Context, node: onnx.NodeProto) -> bool:
+    function = FUNCTIONS[node.op_type]
+    _look_up(ctx, node, node.input[0], lambda x: function(x, attributes(node)))
+    return True
+
+
+def swish(ctx: Context, node: onnx.NodeProto) -> bool:
+    """``x * sigmoid(x)``, written as a Mul, as one table: under ``split``, whose compiler makes one function of it."""
+    if ctx.at(node).requantize != "split":
+        return False
+    for x, gate in (node.input, (node.input[1], node.input[0])):
+        made = ctx.source.producer.get(gate)
+        if made is not None and made.op_type == "Sigmoid" and made.input[0] == x and ctx.at(made) is ctx.at(node):
+            _look_up(ctx, node, x, lambda v: v * _sigmoid(v))
+            return True
+    return False
+
+
+def _look_up(ctx: Context, node: onnx.NodeProto, name: str, function: Callable[[F64], F64]) -> None:
     numerics = ctx.at(node)
     assert numerics.activation is not None
-    x = ctx.codes(node.input[0], numerics.activation)
+    x = ctx.codes(name, numerics.activation)
     grid = ctx.grid(node.output[0], numerics.activation)
     every = np.arange(x.grid.low, x.grid.high + 1, dtype=np.float32)
-    values = FUNCTIONS[node.op_type](schemes.dequantize(every, x.grid).astype(np.float64), attributes(node))
-    table = schemes.quantize(values, grid)
+    table = schemes.quantize(function(schemes.dequantize(every, x.grid).astype(np.float64)), grid)
     hint = f"{node.output[0]}/codes"
     index = ctx.w.op("Sub", [x.tensor, ctx.w.const(x.grid.low)], f"{hint}/shifted")
     index = ctx.w.op("Cast", [index], f"{hint}/index", to=onnx.TensorProto.INT32)
     ctx.store(node.output[0], ctx.w.op("Gather", [ctx.w.const(table, hint=f"{hint}/table"), index], hint), grid)
     ctx.report(node, numerics.precision)
-    return True
