@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from accel.artifact import Artifact
-from accel.errors import AccelError, ErrorHint, stage
+from accel.asking import known_hints, load_vendor_of, open_artifact, resolve
+from accel.errors import AccelError, stage
 from accel.jobs import (
     Built,
     Job,
@@ -19,9 +20,10 @@ from accel.jobs import (
     preflight,
     refuse_clashes,
 )
+from accel.looking import check, combine, inspect, inspect_artifact, perf
+from accel.opening import make_task, open_dataset
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
-from accel.plugins import hooks, registry
-from accel.progress import step
+from accel.plugins import hooks
 from accel.target import Target
 
 if TYPE_CHECKING:
@@ -29,10 +31,34 @@ if TYPE_CHECKING:
     from accel.calibration import Calibration
     from accel.dataset import Dataset
     from accel.model import Model
-    from accel.preprocessing import Preprocessing
-    from accel.report import NodeSupport, Report
+    from accel.report import Report
     from accel.runner import Runner
     from accel.task import Task
+
+__all__ = [
+    "build",
+    "build_all",
+    "build_jobs",
+    "calibrate",
+    "check",
+    "combine",
+    "compile",
+    "evaluate",
+    "evaluate_stages",
+    "inspect",
+    "inspect_artifact",
+    "make_task",
+    "measure",
+    "open_artifact",
+    "open_dataset",
+    "parse",
+    "perf",
+    "plan",
+    "prepare",
+    "resolve",
+    "run",
+    "run_float",
+]
 
 
 def parse(source: str | Path, options: ParseOptions | None = None, *, cache: Cache | None = None) -> Model:
@@ -93,7 +119,7 @@ def measure(
     from accel import calibrating
 
     resolved = resolve(target) if target is not None else None
-    with stage("calibrate", hints=_hints):
+    with stage("calibrate", hints=known_hints):
         return calibrating.calibrate(prepared, dataset, options or CalibrateOptions(), resolved, cache)
 
 
@@ -125,16 +151,8 @@ def build(
 
     job = Job(resolve(target), options or BuildOptions(), Path(output))
     model = prepare(model, job.options.passes, cache=cache)
-    with stage("build", hints=_hints):
+    with stage("build", hints=known_hints):
         return building.build(model, job, calibration, cache).artifact
-
-
-def open_artifact(path: str | Path) -> Artifact:
-    """Read and verify an artifact directory; see :func:`accel.artifacts.read_artifact`."""
-    from accel.artifacts import read_artifact
-
-    with stage("open"):
-        return read_artifact(path)
 
 
 def run(artifact: Artifact | str | Path, options: RunOptions | None = None) -> Runner:
@@ -144,8 +162,8 @@ def run(artifact: Artifact | str | Path, options: RunOptions | None = None) -> R
         AccelError: ``failed.plugin`` when the package that made the artifact is not installed or broken.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    _load_vendor_of(opened)
-    with stage("run", hints=_hints):
+    load_vendor_of(opened)
+    with stage("run", hints=known_hints):
         runner: Runner | None = hooks().accel_run(artifact=opened, options=options or RunOptions())
         if runner is None:
             raise _no_owner(opened, "run")
@@ -177,7 +195,7 @@ def evaluate(
         options: Samples, layers, skip_bad ...
         against: The float model's runner; its outputs are compared sample by sample.
     """
-    with stage("evaluate", hints=_hints):
+    with stage("evaluate", hints=known_hints):
         asked = options or EvaluateOptions()
         if against is not None:
             from accel.builtin.evaluate.evaluator import evaluate as embedded
@@ -200,7 +218,7 @@ def evaluate_stages(
     """Several runners of one network (the stages of its build) over the same data, side by side in one report."""
     from accel.builtin.evaluate import evaluator
 
-    with stage("evaluate", hints=_hints):
+    with stage("evaluate", hints=known_hints):
         reports = evaluator.evaluate_stages(runners, dataset, task, options, reference=against)
         return evaluator.side_by_side(dict(zip(runners, reports, strict=True)), title="stages")
 
@@ -297,177 +315,7 @@ def build_jobs(
     work = [
         (prepared[id(old)], job, measured.get(prepared[id(old)].digest)) for old, job in zip(jobs, named, strict=True)
     ]
-    return building.build_side_by_side(work, cache, lambda: stage("build", hints=_hints))
-
-
-def resolve(target: str | Target) -> Target:
-    """The target called so, with its vendor's plugin loaded.
-
-    Raises:
-        AccelError: ``usage.target`` with near names; ``failed.plugin``.
-    """
-    if isinstance(target, str):
-        return registry().target(target)
-    registry().load_vendor(target.vendor)
-    return target
-
-
-def open_dataset(
-    source: str | Path,
-    model: Model | Artifact,
-    preprocessing: Preprocessing | None = None,
-    options: Mapping[str, str] | None = None,
-) -> Dataset:
-    """Open samples by path (folder, list file, npz ...) or ``kind:path``, shaped for the model's inputs.
-
-    Args:
-        source: Where they are.
-        model: Gives the inputs; of an artifact also the preprocessing, unless one is given.
-        preprocessing: How pictures become inputs.
-        options: The reader's own: ``samples``, ``skip_bad``, ``labels``, ``root`` ...
-
-    Raises:
-        AccelError: ``usage.data`` when nobody knows how to read ``source``; ``data.*`` when it is broken.
-    """
-    with stage("data"):
-        if isinstance(model, Artifact):
-            preprocessing = preprocessing or model.manifest.preprocessing
-            model = _stand_in(model)
-        found: Dataset | None = hooks().accel_dataset(
-            source=str(source), model=model, preprocessing=preprocessing, options=dict(options or {})
-        )
-        if found is None:
-            there = Path(source).exists()
-            raise AccelError(
-                f"cannot read the data {str(source)!r}",
-                code="usage.data",
-                cause="no data set reader knows its form" if there else "there is no such file or folder",
-                hints=["Give a folder of pictures, a list file, an .npz, or KIND:PATH."],
-            )
-        return found
-
-
-def make_task(name: str, options: Mapping[str, str] | None = None, artifact: Artifact | None = None) -> Task:
-    """The task called ``name`` (``classification`` ...).
-
-    With an ``artifact`` the task takes over what its manifest says and the options do not: class names, and the
-    parameters of a detection head that was cut off.
-
-    Raises:
-        AccelError: ``usage.task`` when no plugin brings it.
-    """
-    with stage("evaluate"):
-        task: Task | None = hooks().accel_task(name=name, options=dict(options or {}))
-        if task is None:
-            raise AccelError(f"there is no task {name!r}", code="usage.task", hints=["classification is built in."])
-        if artifact is not None:
-            _introduce(task, artifact)
-        return task
-
-
-def _introduce(task: Any, artifact: Artifact) -> None:
-    """Tell a task what the manifest knows."""
-    if artifact.manifest.labels and getattr(task, "labels", None) == ():
-        task.labels = artifact.manifest.labels
-    metadata = artifact.manifest.details.get("metadata")
-    if isinstance(metadata, Mapping) and hasattr(task, "adopt"):
-        task.adopt(metadata)
-
-
-def check(model: Model, target: str | Target, options: BuildOptions | None = None) -> Sequence[NodeSupport]:
-    """Whether, where and why not ``target`` runs each node, before a long build."""
-    found, asked = resolve(target), options or BuildOptions()
-    model = prepare(model, asked.passes)
-    with stage("check", hints=_hints):
-        found.numerics_for(asked.precision)
-        nodes: Sequence[NodeSupport] | None = hooks().accel_check(model=model, target=found, options=asked)
-        if nodes is None:
-            raise AccelError(f"nobody checks models for {found.name}", code="unsupported.check")
-        return nodes
-
-
-def perf(artifact: Artifact | str | Path, options: RunOptions | None = None) -> Report:
-    """Speed and memory of an artifact: measured, simulated or predicted, and labelled so."""
-    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    _load_vendor_of(opened)
-    with stage("perf", hints=_hints):
-        report: Report | None = hooks().accel_perf(artifact=opened, options=options or RunOptions())
-        if report is None:
-            raise AccelError(
-                f"nobody has performance figures for {opened.path}",
-                code="unsupported.perf",
-                cause=f"it is a {opened.manifest.payload} artifact of {opened.manifest.target}",
-                hints=["Build it with the vendor's compiler: --backend vendor"],
-            )
-        return report
-
-
-def inspect(path: str | Path) -> Report:
-    """Describe an artifact's payload or a vendor's file."""
-    place = Path(path)
-    if not place.exists():
-        raise AccelError(f"there is no file {place}", code="usage.missing-file", stage="inspect")
-    with stage("inspect", hints=_hints):
-        report: Report | None = hooks(every_vendor=True).accel_inspect(path=place)
-        if report is None:
-            raise AccelError(
-                f"no installed plugin reads {place}",
-                code="usage.file-kind",
-                hints=["Give an artifact's folder, an ONNX file, or a vendor's compiled file."],
-            )
-        return report
-
-
-def inspect_artifact(artifact: Artifact) -> Report | None:
-    """What the plugins know of an artifact's payload beyond its manifest; None when nobody does."""
-    _load_vendor_of(artifact)
-    with stage("inspect", hints=_hints):
-        report: Report | None = hooks().accel_inspect(path=artifact.path)
-        return report
-
-
-def combine(artifacts: Sequence[Artifact | str | Path], output: str | Path) -> Artifact:
-    """Put several artifacts of one target into one (batch sizes of one network)."""
-    from accel import building
-
-    opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in artifacts]
-    with stage("combine", hints=_hints):
-        if len(opened) < 2:
-            raise AccelError("combine needs at least two artifacts", code="usage.combine")
-        if len({(a.manifest.target, a.manifest.payload) for a in opened}) > 1:
-            raise AccelError(
-                "the artifacts are not of one target and form",
-                code="usage.combine",
-                cause=", ".join(f"{a.path.name}: {a.manifest.target} {a.manifest.payload}" for a in opened),
-            )
-        _load_vendor_of(opened[0])
-
-        def work(workspace: Path) -> Artifact:
-            made: Artifact | None = hooks().accel_combine(artifacts=opened, workspace=workspace)
-            if made is None:
-                raise AccelError(
-                    f"{opened[0].manifest.payload} artifacts of {opened[0].manifest.target} cannot be combined",
-                    code="unsupported.combine",
-                )
-            return made
-
-        with step("combine"):
-            return building.publish(work, Path(output))
-
-
-def _stand_in(artifact: Artifact) -> Model:
-    """What data sets need to know of a network: its inputs and outputs, no graph."""
-    from accel.model import Model
-
-    manifest = artifact.manifest
-    nothing: Any = None
-    return Model(nothing, manifest.name, manifest.inputs, manifest.outputs)
-
-
-def _load_vendor_of(artifact: Artifact) -> None:
-    # The reference's payload needs nobody; a vendor's needs its package.
-    if artifact.manifest.backend == "vendor":
-        registry().load_vendor(artifact.manifest.vendor)
+    return building.build_side_by_side(work, cache, lambda: stage("build", hints=known_hints))
 
 
 def _no_owner(artifact: Artifact, what: str) -> AccelError:
@@ -478,7 +326,3 @@ def _no_owner(artifact: Artifact, what: str) -> AccelError:
         cause=f"it was built for {artifact.manifest.target} by the plugin {artifact.manifest.vendor!r}",
         hints=[f"pip install accel-{artifact.manifest.vendor}"],
     )
-
-
-def _hints() -> list[ErrorHint]:
-    return [hint for group in hooks().accel_error_hints() for hint in group]
