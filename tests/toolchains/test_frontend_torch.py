@@ -144,6 +144,9 @@ def test_shapes_must_be_given(small: Path) -> None:
     assert error.code == "usage.input_shape"
     assert "--input-shape picture=" in error.hints[0]
     assert failure(small / "traced.pt", input_shapes={"nope": (1, 3, 8, 8)}).code == "usage.input_shape"
+    error = failure(small / "traced.pt", input_shapes={"": (1, 4, 8, 8)})
+    assert error.code == "usage.input_shape"
+    assert "channels" in error.cause
 
 
 @pytest.mark.parametrize("name", ["whole.pt", "state.pth"])

@@ -256,3 +256,12 @@ def test_a_simplifier_that_fails_costs_only_a_note(tmp_path: Path, monkeypatch: 
     model = parse(saved(tmp_path, net()))
     assert "would change" in model.notes[0]
     assert verify.difference(net(), model.proto) < 1e-6
+
+
+def test_shape_flags_of_the_command_line() -> None:
+    from accel.cli.flags import shapes
+
+    assert shapes(["1,3,8,8", "x=-1,3,8,8"]) == {"": (1, 3, 8, 8), "x": (-1, 3, 8, 8)}
+    for wrong in ("1,-1,8,8", "-1,-1", "0,3", "-2,3"):
+        with pytest.raises(AccelError):
+            shapes([wrong])

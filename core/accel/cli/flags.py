@@ -169,11 +169,12 @@ def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
 
 
 def shapes(words: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """``["1,3,8,8"]`` or ``["x=1,3,8,8"]`` to shapes by input name."""
+    """``["1,3,8,8"]`` or ``["x=-1,3,8,8"]`` to shapes by input name; -1 in front is a free batch."""
     found: dict[str, tuple[int, ...]] = {}
     for word in words or []:
         name, _, text = word.rpartition("=")
-        found[name] = integers(text, "--shape")
+        free = text.lstrip().startswith("-1,")  # a free batch
+        found[name] = ((-1,) if free else ()) + integers(text.lstrip()[3 * free :], "--shape")
     return found
 
 

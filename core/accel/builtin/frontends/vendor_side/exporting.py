@@ -30,12 +30,18 @@ def main(export):
         reply, rc = {"error": error.reply}, 1
     except Exception as error:
         traceback.print_exc()
-        text = str(error).strip() or type(error).__name__
+        text = last_words(error)
         summary = "the network cannot be exported to ONNX"
-        reply = {"error": {"code": "model.export", "summary": summary, "cause": text[:2000], "hints": [], "node": ""}}
+        reply = {"error": {"code": "model.export", "summary": summary, "cause": text, "hints": [], "node": ""}}
         rc = 1
     (folder / "reply.json").write_text(json.dumps(reply), encoding="utf-8")
     sys.exit(rc)
+
+
+def last_words(error):
+    """The end of a framework's message: what stands before it is a trace through its own files."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return "\n".join(lines[-3:])[-600:] or type(error).__name__
 
 
 def samples(inputs, batch):

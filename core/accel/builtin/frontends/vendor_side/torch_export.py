@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 import torch
-from exporting import Refused, main, samples, save_samples
+from exporting import Refused, last_words, main, samples, save_samples
 
 _OPSET = 17
 
@@ -151,7 +151,16 @@ def answers(module, feeds):
 def trace(module, request, folder, output, names):
     specs = _specs(request, names)
     feeds = samples(specs, 1)
-    results = answers(module, feeds)
+    try:
+        results = answers(module, feeds)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        shapes = ", ".join(f"{s['name']} {s['shape']}" for s in specs)
+        raise Refused(
+            "usage.input_shape",
+            f"the network does not run on {shapes}",
+            last_words(error),
+            ["Are these the shapes, and their types, that it was made for?"],
+        ) from error
     save_samples(folder, 1, feeds, results)
     free = [s["name"] for s in specs if s["shape"][0] == -1]
     if free:
