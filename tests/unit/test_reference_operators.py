@@ -19,7 +19,8 @@ def wide_net():
     constants = {
         "w0": w(16, 4, 3, 3), "w1": w(16, 16, 1, 1), "w2": w(16, 16, 1, 1), "wt": w(16, 8, 2, 2), "w3": w(8, 8, 1, 1),
         "wq": w(8, 8), "wk": w(8, 8), "slope": np.full((8, 1, 1), 0.2, np.float32), "gamma": np.ones(8, np.float32),
-        "half": np.float32(0.5), "scales": np.float32([1, 1, 2, 2]), "begin": np.int64([0, 0]), "end": np.int64([12, 12]),
+        "half": np.float32(0.5), "scales": np.float32([1, 1, 2, 2]),
+        "begin": np.int64([0, 0]), "end": np.int64([12, 12]),
         "axes": np.int64([2, 3]), "pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]), "parts": np.int64([8, 8]),
         "shape": np.int64([1, 8, -1]),
     }  # fmt: skip
