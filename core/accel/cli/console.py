@@ -107,8 +107,15 @@ def write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int = WIDTH) -> str:
-    """Columns padded with two spaces between them, no wider than ``width``: the widest text columns give way."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None) -> str:
+    """Columns padded with two spaces between them; the widest text columns give way.
+
+    Args:
+        columns: Headings.
+        rows: A cell a column; numbers are aligned to the right.
+        width: At most so many characters; None: 80, or the terminal's width where that is more.
+    """
+    width = width or screen_width()
     cells = [[_cell(v) for v in row] for row in rows]
     numeric = [
         bool(rows) and all(isinstance(r[c], (int, float)) or r[c] is None for r in rows) for c in range(len(columns))
@@ -127,6 +134,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int =
         ]
         lines.append("  ".join(parts).rstrip())
     return "\n".join(lines)
+
+
+def screen_width() -> int:
+    """80, or the width of the terminal that standard output is, if that is more."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    from shutil import get_terminal_size
+
+    return max(WIDTH, get_terminal_size().columns)
 
 
 def size(count: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -98,13 +97,9 @@ def _metric(report: Report, name: str) -> object:
 
 
 def _without_empty(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The table without columns that hold nothing; wide ones may use the terminal."""
+    """The table without columns that hold nothing."""
     kept = [c for c in range(len(columns)) if any(row[c] not in ("", None) for row in rows)]
-    try:
-        width = max(80, os.get_terminal_size().columns)
-    except OSError:
-        width = 80
-    return table([columns[c] for c in kept], [[_flat(row[c]) for c in kept] for row in rows], width)
+    return table([columns[c] for c in kept], [[_flat(row[c]) for c in kept] for row in rows])
 
 
 def _flat(value: object) -> object:
