@@ -71,7 +71,7 @@ def test_efficientnetv2_table(example, tmp_path) -> None:
     found = {row.precision: row for row in table.rows(tmp_path, batches=(1, 4))}
     assert len(found) == 6
     assert found["force_float32"].cosine > 0.999999 and found["qint16_mixed_float32"].cosine > 0.9999
-    assert found["qint8_mixed_float16"].cosine > 0.95
+    assert found["qint8_mixed_float16"].cosine > 0.9 and found["force_float16"].cosine > 0.9999
     for name, row in found.items():
         if "int16" in name:
             assert row.throughput == {} and row.provenance == "no published peak"

@@ -263,7 +263,7 @@ def test_emitted_script_does_what_the_worker_does(sdk, net, feeds, tmp_path) -> 
 
 def test_a_script_needs_no_sdk(net, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NEUWARE_HOME", str(tmp_path / "nowhere"))
-    left = build(net, tmp_path, precision="fp16", set={"emit_script": "yes"})
+    left = build(net, tmp_path, precision="fp16", backend="auto", set={"emit_script": "yes"})
     assert {"build_magicmind.py", "builder_config.json", f"{net.name}.onnx"} <= {f.path for f in left.manifest.files}
 
 

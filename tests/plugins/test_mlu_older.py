@@ -44,7 +44,7 @@ def build(tmp_path, net=NET, name="out", target="mlu270", dataset=None, **option
 
 
 def test_four_variants_in_one_build(sdk, tmp_path) -> None:
-    made = build(tmp_path, cores=4, set={"variants": "all", "rounding": "nearest"})
+    made = build(tmp_path, cores=4, set={"variants": "all"})
     manifest = made.manifest
     assert (manifest.payload, manifest.details["variants"]) == ("cambricon", list(VARIANTS))
     assert [f.path for f in manifest.files if f.role == "model"] == [f"residual_{v}.cambricon" for v in VARIANTS]

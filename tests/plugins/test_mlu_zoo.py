@@ -57,9 +57,8 @@ def test_every_mode_stays_close_to_float(setting, precision, cosine, sqnr) -> No
 
 
 @pytest.mark.slow
-def test_what_granularity_offset_and_rounding_are_worth(setting) -> None:
-    """Per-tensor weights ruin a depthwise network; an offset and rounding by sums each help."""
+def test_what_granularity_and_an_offset_are_worth(setting) -> None:
+    """Per-tensor weights ruin a depthwise network; an offset helps activations that are mostly of one sign."""
     best = closeness(setting, "int8", activation_quant_algo="asymmetric")["cosine"]
-    plain = closeness(setting, "int8", rounding="nearest")["cosine"]
     coarse = closeness(setting, "int8", weight_quant_granularity="per_tensor")["cosine"]
-    assert best >= 0.996 > plain > 0.98 > coarse
+    assert best >= 0.997 > 0.98 > coarse

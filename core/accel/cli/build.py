@@ -19,8 +19,9 @@ from accel.cli.results import show_built
 @flags.data_flags
 @flags.preprocessing_flags
 @flags.parse_flags
+@click.option("--emit-script", is_flag=True, help="Leave the script that builds in the vendor's container instead.")
 @flags.no_cache_flag
-def command(model: str, target: str, out: Path, no_cache: bool, **given: Any) -> None:
+def command(model: str, target: str, out: Path, emit_script: bool, no_cache: bool, **given: Any) -> None:
     """Compile a network for one target.
 
     \b
@@ -36,6 +37,8 @@ def command(model: str, target: str, out: Path, no_cache: bool, **given: Any) ->
 
     cache = flags.cache_of(no_cache)
     options = flags.build_options(given)
+    if emit_script:
+        options = replace(options, set={**options.set, "emit_script": "yes"})
     job = Job(driver.resolve(target), options, out)
     parsed = driver.parse(model, flags.parse_options(given), cache=cache)
     data = None

@@ -58,41 +58,6 @@ def build(
     mlu = read_options(target, options)
     asked = numerics(target, options.precision, mlu)
     options = replace(options, precision=asked.precision)
-    model, calibration, said = _rounded(model, asked, mlu, calibration)
-    made = _build(model, target, options, asked, mlu, calibration, workspace)
-    if not said:
-        return made
-    manifest = replace(made.manifest, notes=(*made.manifest.notes, said))
-    write_manifest(made.path, manifest)
-    return Artifact(made.path, manifest)
-
-
-def _rounded(
-    model: Model, asked: Numerics, mlu: MluOptions, calibration: Calibration | None
-) -> tuple[Model, Calibration | None, str]:
-    """The model with weights rounded by sums, and its calibration: activations hardly move."""
-    from accel.builtin.reference.rounding import round_weights
-
-    if not mlu.round_sums or asked.weight is None or asked.weight.bits > 8:
-        return model, calibration, ""
-    rounded, moved = round_weights(model, asked)
-    if calibration is not None and calibration.model_digest == model.digest:
-        calibration = replace(calibration, model_digest=rounded.digest)
-    said = (
-        f"{moved} weights go to the code next to the nearest, so that errors add up to nothing (rounding=nearest: off)"
-    )
-    return rounded, calibration, said if moved else ""
-
-
-def _build(
-    model: Model,
-    target: Target,
-    options: BuildOptions,
-    asked: Numerics,
-    mlu: MluOptions,
-    calibration: Calibration | None,
-    workspace: Path,
-) -> Artifact:
     if mlu.script and options.backend == "reference":
         raise AccelError("the reference needs no script", code="usage.option", hints=["Leave --backend reference out."])
     from accel_mlu.magicmind import build as magicmind

@@ -20,7 +20,6 @@ class MluOptions:
     Attributes:
         asymmetric: Activations have an offset.
         per_axis: Weights have a scale for each output channel.
-        round_sums: Round 8-bit weights so that the errors of kernels and channels add up to nothing.
         script: Leave the script that builds in the vendor's container instead of building here.
         preference: MagicMind's ``computation_preference``.
         shape_mutable: None: as the batches ask.
@@ -38,7 +37,6 @@ class MluOptions:
 
     asymmetric: bool = False
     per_axis: bool = True
-    round_sums: bool = True
     script: bool = False
     preference: Literal["auto", "fast", "high_precision"] = "auto"
     shape_mutable: bool | None = None
@@ -77,7 +75,6 @@ def read_options(target: Target, options: BuildOptions) -> MluOptions:
     return MluOptions(
         asymmetric=values.get("activation_quant_algo") == "asymmetric",
         per_axis=values.get("weight_quant_granularity") != "per_tensor",
-        round_sums=values.get("rounding") != "nearest",
         script=values.get("emit_script") == "yes",
         preference=preference,  # type: ignore[arg-type]  # one of its choices
         shape_mutable=None if mutable is None else mutable == "yes",

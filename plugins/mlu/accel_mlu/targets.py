@@ -60,12 +60,6 @@ _QUANT_OPTIONS = (
     OptionSpec(
         "weight_quant_granularity", "one scale a weight tensor or a channel", ("per_axis", "per_tensor"), "per_axis"
     ),
-    OptionSpec(
-        "rounding",
-        "8-bit weights: so that errors of a channel add up to nothing, or each to the nearest code",
-        ("sums", "nearest"),
-        "sums",
-    ),
 )
 _EMIT = OptionSpec(
     "emit_script",

@@ -104,6 +104,8 @@ class _Build:
                 hints=["Leave graph_shape_mutable out, or build one batch."],
             )
         self.native = mlu.parser == "native"
+        self.kept: dict[str, Range] = {}
+        model = self._tuned(model)
         self.model = model if self.mutable else set_batch(model, self.batches[0])
         self.shapes = [_static(spec, self.batches[0]) for spec in self.model.inputs]
         if options.node_precisions:
@@ -119,6 +121,19 @@ class _Build:
         for asked in sorted(options.int_io - ({"input"} if folded else set())):
             self.notes.append(f"integer {asked} is not built: MagicMind makes the input uint8 only with mean and std")
         self.config = self._config()
+
+    def _tuned(self, model: Model) -> Model:
+        """The reference's thresholds and biases: both backends get the same."""
+        from accel.builtin.prepare.tuning import choose_ranges, tune
+
+        scheme = self.numerics.activation
+        if scheme is None or self.options.calibrator == "vendor" or self.native:
+            return model
+        assert self.calibration is not None
+        self.kept = choose_ranges(
+            model, self.calibration, self.options.method, bits=scheme.bits, symmetric=scheme.symmetric
+        )
+        return tune(model, self.numerics, self.kept, self.calibration, self.options.passes)
 
     def _config(self) -> BuilderConfig:
         options, mlu, quantized = self.options, self.mlu, self.numerics.quantized
@@ -178,17 +193,11 @@ class _Build:
                 code="usage.option",
                 hints=["Use --calibrator vendor with --set parser=native, or leave parser=onnx."],
             )
-        from accel.builtin.prepare.tuning import choose_ranges
-
-        assert self.calibration is not None and self.numerics.activation is not None
         scheme = self.numerics.activation
-        # The reference's choice for "auto": both backends get the same thresholds.
-        ranges = choose_ranges(
-            self.model, self.calibration, self.options.method, bits=scheme.bits, symmetric=scheme.symmetric
-        )
+        assert scheme is not None
         found = {}
         for name in fixed_inputs(self.model.proto):
-            kept = ranges.get(name)
+            kept = self.kept.get(name)
             if kept is None:
                 raise AccelError(f"the calibration has no range for tensor {name!r}", code="calibration.missing")
             t = kept.threshold
