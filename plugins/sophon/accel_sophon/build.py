@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from accel.toolchain.spec import Environment
 from accel_sophon import commands, mlir, table
 from accel_sophon.bmodel import combine_batches
 from accel_sophon.commands import Bench
+from accel_sophon.float_layers import asked, worst_convolutions
 from accel_sophon.names import producers, tensor_by_location
 from accel_sophon.perf import costs_to_json
 from accel_sophon.thresholds import Thresholds, ours, vendors
@@ -95,6 +96,10 @@ def _build(
     log: Path,
 ) -> Artifact:
     notes = _refuse_and_note(target, options)
+    if options.set.get("float_layers") and target.numerics_for(options.precision).quantized:
+        chosen = worst_convolutions(model, target.numerics_for(options.precision), asked(options.set["float_layers"]))
+        options = replace(options, node_precisions={**chosen, **options.node_precisions})
+        notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
     network, kept = _tuned(model, target, options, calibration)
     network = readable(network)
     done = []
@@ -234,13 +239,28 @@ def _precisions(
     if not options.node_precisions:
         return thresholds.precisions if thresholds else None
     wanted = {n: target.numerics_for(p).precision for n, p in options.node_precisions.items()}
-    outputs = {n.name: tuple(n.output) for n in model.proto.graph.node}
+    outputs = _stored_outputs(model, set(tensors.values()))
     path = bench.folder / "quantize_table"
     table.write_precisions(path, table.locations_of_nodes(module, tensors, outputs, wanted))
     if thresholds and thresholds.precisions:
         with path.open("a", encoding="utf-8") as file:
             file.write(thresholds.precisions.read_text(encoding="utf-8"))
     return path
+
+
+def _stored_outputs(model: Model, stored: set[str]) -> dict[str, tuple[str, ...]]:
+    """Output tensors by node; those of the activation behind it for a node that the compiler fuses with one."""
+    graph = model.proto.graph
+    readers: dict[str, list[tuple[str, ...]]] = {}
+    for node in graph.node:
+        if node.op_type in ("Relu", "Clip"):
+            readers.setdefault(node.input[0], []).append(tuple(node.output))
+    found = {}
+    for node in graph.node:
+        own = tuple(node.output)
+        behind = readers.get(node.output[0], [])
+        found[node.name] = behind[0] if own[0] not in stored and len(behind) == 1 else own
+    return found
 
 
 def _extra(target: Target, options: BuildOptions) -> list[str]:

@@ -48,7 +48,7 @@ HINTS: tuple[ErrorHint, ...] = (
     ErrorHint(
         r"(?P<failed>\d+) failed[\s\S]{0,400}npz compare FAILED|npz compare FAILED",
         "the compiled network differs from float by more than was allowed",
-        "See the log for the layers; lower the bar with --set tolerance=0.8,0.4, or keep bad layers in float.",
+        "See the log for the layers; keep bad layers in float with --node-precision.",
         "accuracy.compare",
     ),
     ErrorHint(

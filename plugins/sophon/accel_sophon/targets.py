@@ -96,20 +96,17 @@ _INT8_BM1684X = Numerics(
 _SIMULATED: dict[str, SupportLevel] = {"build": "works", "run": "simulated", "evaluate": "simulated"}
 _PROFILED: dict[str, SupportLevel] = {**_SIMULATED, "perf": "simulated"}
 
-_COMPARE = OptionSpec(
-    "validate",
-    "compare every layer with float on the first calibration sample while compiling (bmnetu's --cmp)",
-    ("yes", "no"),
-    "no",
-)
-_TOLERANCE = OptionSpec("tolerance", "cosine,euclidean similarity that --set validate=yes asks of every layer", (), "")
 _SEARCH = OptionSpec(
     "search",
     "with --calibrator vendor: let the vendor's tool search thresholds, or layers to keep in float",
     ("search_threshold", "search_qtable"),
     "",
 )
-_OPTIONS = (_COMPARE, _TOLERANCE, _SEARCH)
+_FLOAT_LAYERS = OptionSpec(
+    "float_layers", "keep this many convolutions in float: those that lose most by 8-bit weights", (), ""
+)
+_VERIFY = OptionSpec("verify", "run the compiled network and compare it with float", ("yes", "no"), "yes")
+_OPTIONS = (_FLOAT_LAYERS, _VERIFY, _SEARCH)
 
 BM1682 = Target(
     name="bm1682",
