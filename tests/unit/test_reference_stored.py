@@ -160,6 +160,17 @@ def test_whole_network_stays_close_and_reports_every_node():
         assert np.corrcoef(values.ravel(), float_values[name].ravel())[0, 1] > 0.99, name
 
 
+def test_older_opset_is_raised():
+    w = np.ones((2, 3, 1, 1), np.float32)
+    nodes = [("Conv", ["x", "w"], ["c"], {}), ("Clip", ["c"], ["y"], {"min": 0.0, "max": 6.0})]
+    model = network(nodes, {"x": (1, 3, 4, 4)}, {"y": None}, {"w": w}, opset=9)
+    made = quantize(model, INT8, {"x": Range(-1, 1), "y": Range(0, 6)})
+    with ReferenceRunner(made.proto, made.tensors) as runner:
+        got = runner.run({"x": np.ones((1, 3, 4, 4), np.float32)})["y"]
+        assert runner.run({"x": np.ones((1, 3, 4, 4), np.float32)}, []) == {}
+    np.testing.assert_allclose(got, 3.0, atol=0.03)
+
+
 def test_same_bytes_every_time():
     model, feeds = residual_net()
     ranges = seen_ranges(model, feeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,17 +160,6 @@ def inner_names(node: onnx.NodeProto) -> list[str]:
     return list(dict.fromkeys(n for n in names if n))
 
 
-def unsupported(node: onnx.NodeProto, why: str) -> AccelError:
-    """The reference cannot compute this node."""
-    return AccelError(
-        f"the reference cannot quantise {node.op_type} {node.name!r}",
-        code="unsupported.node",
-        cause=why,
-        node=node.name,
-        hints=[f"Keep it in float: --node-precision {node.name}=fp32"],
-    )
-
-
 def checked_opset(proto: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
     """The model at opset ``least`` or newer.
 
@@ -188,8 +177,3 @@ def checked_opset(proto: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
             code="unsupported.opset",
             cause=str(error).splitlines()[0],
         ) from error
-
-
-def as_mapping(pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain dict in sorted order, for files that must be the same from run to run."""
-    return {key: pairs[key] for key in sorted(pairs)}

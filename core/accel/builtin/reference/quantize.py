@@ -18,7 +18,7 @@ import accel.builtin.reference.ops  # noqa: F401  (registers the handlers)
 from accel.artifact import NodeNumerics
 from accel.builtin.reference import fixed_inputs, floating
 from accel.builtin.reference.context import HANDLERS, Context, Sum
-from accel.builtin.reference.graph import Source, Writer, checked_opset, unsupported
+from accel.builtin.reference.graph import Source, Writer, checked_opset
 from accel.builtin.reference.merge import merge_pointwise
 from accel.builtin.reference.schemes import Grid
 from accel.calibration import Range
@@ -193,4 +193,4 @@ def form_of(tensor: str, grid: Grid | None) -> TensorForm:
     return TensorForm(tensor, float(grid.inverse), grid.zero, grid.bits)
 
 
-__all__ = ["QuantizedModel", "TensorForm", "check_names", "form_of", "quantize", "unsupported"]
+__all__ = ["QuantizedModel", "TensorForm", "check_names", "form_of", "quantize"]

@@ -119,6 +119,8 @@ class ReferenceRunner:
         """See :meth:`accel.runner.Runner.run`. Inner tensors are given in real values."""
         self._check(feeds)
         names = [spec.name for spec in self.outputs]
+        if fetch is not None and not fetch:
+            return {}  # ONNX Runtime would take an empty list for all outputs
         if fetch is None or all(name in names for name in fetch):
             wanted = names if fetch is None else list(fetch)
             return dict(zip(wanted, self._opened().run(wanted, dict(feeds)), strict=True))
