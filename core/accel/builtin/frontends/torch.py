@@ -60,8 +60,17 @@ def parse(source: Path, options: ParseOptions) -> Model:
         request,
         _for_graph(options),
         name=options.name or source.stem,
-        sources=(source, *([weights] if weights and weights != source else [])),
+        sources=tuple(dict.fromkeys([source, *([weights] if weights else []), *_code(factory, source)])),
     )
+
+
+def _code(factory: str, source: Path) -> list[Path]:
+    """The file a factory stands in, as far as it lies beside the weights: the model depends on it."""
+    where = factory.rpartition(":")[0]
+    if where.endswith(".py"):
+        return [] if Path(where) == source.resolve() else [Path(where)]
+    beside = source.parent.joinpath(*where.split(".")) if where else None
+    return [p for p in (beside.with_suffix(".py"), beside / "__init__.py") if p.is_file()] if beside else []
 
 
 def _for_graph(options: ParseOptions) -> ParseOptions:
