@@ -105,6 +105,8 @@ def preflight(job: Job) -> None:
             code="unsupported.backend",
             hints=["Use --backend reference."],
         )
+    if toolchain.kind == "system":
+        return  # its plugin may have work that needs no SDK (a script to run where the SDK is)
     from accel.toolchain.find import require
 
     require(toolchain)
