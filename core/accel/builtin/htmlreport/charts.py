@@ -59,7 +59,7 @@ def grouped_bars(
         series: Values by name, one for each group.
         unit: Of the values.
     """
-    height = 0.9 + 0.28 * len(groups) * max(1, len(series)) + 0.25 * len(groups)
+    height = 1.2 + 0.2 * len(groups) * max(1, len(series)) + 0.15 * len(groups)
     figure, axes = _figure(height)
     thick = 0.8 / max(1, len(series))
     for at, (name, values) in enumerate(series.items()):
@@ -76,7 +76,7 @@ def grouped_bars(
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(unit)
     if len(series) > 1:
-        _legend(figure, len(series))
+        _legend(figure, list(series))
     return _svg(figure, title)
 
 
@@ -104,7 +104,7 @@ def lines(title: str, names: Sequence[str], series: Mapping[str, Sequence[float 
     axes.set_ylabel(unit)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_title(title, loc="left", fontweight="bold")
-    _legend(figure, len(series))
+    _legend(figure, list(series))
     return _svg(figure, title)
 
 
@@ -113,8 +113,10 @@ def shorten(name: str, most: int = 36) -> str:
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
-def _legend(figure: Any, entries: int) -> None:
-    figure.legend(loc="outside lower left", ncols=min(3, entries), frameon=False)
+def _legend(figure: Any, names: Sequence[str]) -> None:
+    # About 110 letters fit side by side.
+    columns = max(1, min(len(names), 110 // (max(map(len, names), default=0) + 8)))
+    figure.legend(loc="outside lower left", ncols=columns, frameon=False)
 
 
 def _figure(height: float) -> tuple[Any, Any]:

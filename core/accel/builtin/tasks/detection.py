@@ -142,10 +142,12 @@ class DetectionMeter:
                 metric.add(found, sample.label)
 
     def metrics(self) -> Mapping[str, float]:
-        """``AP``, ``AP50`` ... as in the COCO table, ``mAP`` and ``mAP_11`` of VOC; -1 where there are no objects."""
-        if not self.count:
-            return {}
-        return {**(self._coco.figures() if self._coco else {}), **(self._voc.figures() if self._voc else {})}
+        """``AP``, ``AP50`` ... as in the COCO table, ``mAP`` and ``mAP_11`` of VOC.
+
+        A figure over sizes of which there are no objects (-1 in the COCO table) is left out.
+        """
+        figures = {**(self._coco.figures() if self._coco else {}), **(self._voc.figures() if self._voc else {})}
+        return {name: value for name, value in figures.items() if value >= 0}
 
     def tables(self) -> Sequence[Table]:
         """COCO's twelve lines, and AP by class."""
