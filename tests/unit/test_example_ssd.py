@@ -89,3 +89,27 @@ def test_ssd300_recipe_runs_with_seeded_weights(tmp_path: Path) -> None:
     assert found["fp32"]["mAP"] == pytest.approx(1, abs=1e-3)
     assert found["int8"]["mAP"] > 0.5
     assert found["int8"]["cosine"] > 0.95
+
+
+@pytest.mark.slow
+def test_run_draws_the_boxes_it_is_asked_for(folder: Path) -> None:
+    import accel
+    from accel import deployment
+    from accel.options import BuildOptions
+    from accel.recipe import load
+
+    plan = load(folder / "qr.toml")
+    options = BuildOptions(precision="fp32", backend="reference", preprocessing=plan.preprocessing)
+    accel.build(deployment.parse(plan), "bm1684", folder / "fp32", options)
+    listed = folder / "list.txt"
+    listed.write_text("".join(f"scene_00{at}.png\n" for at in range(5)))
+    start = "from accel.cli.main import main; main()"
+    words = ["run", str(folder / "fp32"), "--file-list", str(listed), "--data-option", f"root={folder / 'work/scenes'}"]
+    words += ["--task", "ssd", "--image-num", "3", "--max-boxes", "1", "--min-score", "0.6", "--json"]
+    words += ["--save-images", str(folder / "found")]
+    done = subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    predictions = json.loads(done.stdout)["predictions"]
+    assert [len(p["boxes"]) for p in predictions] == [1, 1, 1]
+    assert all(p["boxes"][0]["score"] >= 0.6 for p in predictions)
+    assert len(list((folder / "found").glob("*.png"))) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("artifact", type=flags.PATH)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "out", type=flags.PATH, help="Where outputs go: .npz or .json.")
 @click.option("--task", default="", help="What the outputs mean; default: classification where it fits.")
 @flags.many("--task-option", "NAME=VALUE", "Option of the task.")
 @click.option("--top", type=click.IntRange(1), default=5, help="Classes to show.")
 @click.option("--labels", type=flags.PATH, help="Class names, one a line.")
+@click.option("--image-dir", type=flags.PATH, help="Folder of pictures, as one more INPUT.")
+@click.option("--file-list", type=flags.PATH, help="List of pictures, one a line, as one more INPUT.")
+@click.option("--image-num", type=click.IntRange(0), default=0, help="At most so many samples; 0: all.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Detectors: least score of a box.")
+@click.option("--max-boxes", type=click.IntRange(1), help="Detectors: boxes a picture.")
 @click.option("--repeat", type=click.IntRange(0), default=0, help="Time so many runs of the first sample.")
 @click.option("--warmup", type=click.IntRange(0), default=1, help="Runs before the timing.")
 @click.option("--save-images", type=flags.PATH, help="Folder for pictures with the results drawn in.")
@@ -46,10 +52,17 @@ def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: 
       accel run build/net-bm1684-int8 cat.jpg
       accel run build/net-bm1684-int8 photos/ -o outputs.npz
       accel run build/net-bm1684-int8 x.npy --repeat 20
+      accel run build/ssd-bm1684-int8 photos/ --task ssd --save-images found/
     """
     from accel import driver
+    from accel.errors import AccelError
     from accel.options import RunOptions
 
+    for option, kind in (("image_dir", "folder"), ("file_list", "list")):
+        if given[option] is not None:
+            inputs = (*inputs, f"{kind}:{given[option]}")
+    if not inputs:
+        raise AccelError("there is nothing to run on", code="usage.arguments", hints=["Name pictures: --image-dir DIR"])
     opened = driver.open_artifact(artifact)
     preprocessing = flags.preprocessing(opened.manifest.preprocessing, given)
     samples = _samples(opened, inputs, preprocessing, given)
@@ -129,7 +142,8 @@ def _samples(artifact: Artifact, inputs: tuple[str, ...], preprocessing: Any, gi
             single = replace(artifact, manifest=replace(artifact.manifest, inputs=(specs[name],)))
             feeds[name] = next(iter(driver.open_dataset(file, single, preprocessing, options))).inputs[name]
         return [Sample("inputs", feeds)]
-    return [s for word in inputs for s in driver.open_dataset(word, artifact, preprocessing, options)]
+    read = (s for word in inputs for s in driver.open_dataset(word, artifact, preprocessing, options))
+    return list(islice(read, given["image_num"] or None))
 
 
 def _results(runner: Runner, samples: list[Sample]) -> list[tuple[Sample, dict[str, np.ndarray]]]:
@@ -188,6 +202,10 @@ def _task(artifact: Artifact, runner: Runner, given: dict[str, Any]) -> Task | N
         options.setdefault("topk", str(given["top"]))
     if given["labels"] is not None:
         options.setdefault("labels", str(given["labels"]))
+    if given["min_score"] is not None:
+        options |= {"score": str(given["min_score"]), "show": str(given["min_score"])}
+    if given["max_boxes"] is not None:
+        options["keep"] = str(given["max_boxes"])
     return driver.make_task(name, options, artifact)
 
 
