@@ -16,7 +16,7 @@ from accel.builtin.datasets.packing import PackOptions, pack
 from accel.errors import AccelError
 from accel.model import TensorSpec
 from accel.preprocessing import Preprocessing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -25,6 +25,7 @@ INPUTS = (TensorSpec("x", "float32", (1, 3, 6, 8)),)
 STRETCH = Preprocessing(resize="stretch")
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Datum,
@@ -51,6 +52,7 @@ def test_datum_bytes_are_protobufs() -> None:
     assert parse(more).floats == (1.0, 2.0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_datum_or_an_error(message: bytes) -> None:
     with contextlib.suppress(ValueError, OSError):

@@ -9,7 +9,7 @@ import pytest
 from accel.builtin.tasks import make_task
 from accel.dataset import Sample
 from accel.errors import AccelError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
@@ -17,6 +17,7 @@ from PIL import Image
 SAMPLE = Sample("s", {}, 2)
 
 
+@settings(deadline=None)
 @given(scores=npst.arrays(np.float32, st.integers(2, 30), elements=st.floats(-50, 50, width=32)), k=st.integers(1, 8))
 def test_topk_are_the_largest(scores: np.ndarray, k: int) -> None:
     found = make_task("classification", {"topk": str(k)}).decode({"y": scores[None]}, SAMPLE)["classes"]
