@@ -12,7 +12,7 @@ from accel import driver
 from accel.artifacts import MANIFEST
 from accel.cache import NoCache, code_state, key_of
 from accel.errors import AccelError, stage
-from accel.jobs import Built
+from accel.jobs import Built, calibration_missing, needs_calibration
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.preprocessing import Preprocessing
 from accel.progress import message
@@ -96,6 +96,18 @@ def jobs(deployment: Deployment, data: Dataset | None) -> list[Job]:
         for request in deployment.requests
         for precision in request.precisions
     ]
+
+
+def preflight(deployment: Deployment) -> None:
+    """What can be known to fail before the network is read: targets, precisions, options, missing data.
+
+    Raises:
+        AccelError: as :func:`accel.driver.plan`; ``usage.calibration``.
+    """
+    given = deployment.calibration_data.source or deployment.calibration_file is not None
+    for job in jobs(deployment, None):
+        if needs_calibration(job) and not given:
+            raise calibration_missing(job)
 
 
 def measure(deployment: Deployment, model: Model, cache: Cache | None = None) -> list[Calibration]:

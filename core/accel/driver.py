@@ -241,6 +241,9 @@ def compile(
     """
     options = build_options or BuildOptions()
     jobs = [plan(target, options, Path(output)) for target in targets]
+    for job in jobs:
+        if needs_calibration(job) and dataset is None and calibration is None:
+            raise calibration_missing(job)
     model = parse(source, parse_options, cache=cache)
     return build_all(model, jobs, dataset, calibration, calibrate_options, cache)
 

@@ -33,13 +33,18 @@ def command(model: str, target: str, out: Path, emit_script: bool, no_cache: boo
 
     from accel import driver
     from accel.deployment import load_calibration
-    from accel.jobs import Job
+    from accel.errors import stage
+    from accel.jobs import Job, calibration_missing, needs_calibration, preflight
 
     cache = flags.cache_of(no_cache)
     options = flags.build_options(given)
     if emit_script:
         options = replace(options, set={**options.set, "emit_script": "yes"})
     job = Job(driver.resolve(target), options, out)
+    with stage("build"):
+        preflight(job)
+        if needs_calibration(job) and not (given["data"] or given["calibration"]):
+            raise calibration_missing(job)
     parsed = driver.parse(model, flags.parse_options(given), cache=cache)
     data = None
     if given["data"]:

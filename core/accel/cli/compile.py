@@ -42,6 +42,7 @@ def command(
     from accel import deployment as work
 
     plan = deployment_of(model, target, recipe, out, given)
+    work.preflight(plan)
     cache = flags.cache_of(no_cache)
     show_built(work.build(plan, work.parse(plan, cache), cache))
 

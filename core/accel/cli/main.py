@@ -101,7 +101,8 @@ def _invoke(arguments: list[str]) -> None:
         except click.ClickException as error:
             at = getattr(error, "ctx", None)
             path = at.command_path if at is not None else "accel"
-            summary = error.format_message().rstrip()
+            bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
+            summary = "a subcommand is missing" if bare else error.format_message().rstrip()
             raise AccelError(summary, code="usage.arguments", hints=[f"{path} --help"]) from error
 
 

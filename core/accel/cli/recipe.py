@@ -74,6 +74,8 @@ def run(
         plan = replace(plan, requests=tuple(r for r in plan.requests if r.target in target))
     if not plan.requests:
         raise AccelError("the recipe names no target", code="usage.recipe", hints=["Add [[targets]] with a name."])
+    if only in (None, "build"):
+        work.preflight(plan)
     cache = flags.cache_of(no_cache)
 
     def store(stage: str) -> Cache:
