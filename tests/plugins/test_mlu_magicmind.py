@@ -261,9 +261,10 @@ def test_emitted_script_does_what_the_worker_does(sdk, net, feeds, tmp_path) -> 
     assert (moved / f"{net.name}.magicmind").read_bytes() == built.file("model").read_bytes()
 
 
-def test_a_script_needs_no_sdk(net, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("backend", ["auto", "vendor"])
+def test_a_script_needs_no_sdk(net, tmp_path, monkeypatch, backend) -> None:
     monkeypatch.setenv("NEUWARE_HOME", str(tmp_path / "nowhere"))
-    left = build(net, tmp_path, precision="fp16", backend="auto", set={"emit_script": "yes"})
+    left = build(net, tmp_path, precision="fp16", backend=backend, set={"emit_script": "yes"})
     assert {"build_magicmind.py", "builder_config.json", f"{net.name}.onnx"} <= {f.path for f in left.manifest.files}
 
 
