@@ -96,6 +96,10 @@ def preflight(job: Job) -> None:
     for precision in (job.options.precision, *job.options.node_precisions.values()):
         job.target.numerics_for(precision)
     _check_options(job)
+    if job.options.passes:
+        from accel.builtin import prepare
+
+        prepare.check_names(job.options.passes)
     if job.options.backend != "vendor":
         return
     toolchain = toolchain_of(job.target)
