@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -79,6 +79,8 @@ class MinMax:
 
     found: Mapping[str, Range]
     data_digest: str = "0" * 64
+    tensors: Mapping[str, object] = field(default_factory=dict)
+    """No statistics: nothing to correct biases by."""
 
     def ranges(self, method: str, *, bits: int = 8, symmetric: bool = True) -> dict[str, Range]:
         return dict(self.found)

@@ -13,27 +13,31 @@ import time
 from pathlib import Path
 
 import numpy as np
-from hbdk import __version__ as hbdk_version
-from horizon_nn.builder.model_builder import ModelBuilder
-from horizon_nn.common import (
+from unused import leave_out
+
+leave_out()
+
+from hbdk import __version__ as hbdk_version  # noqa: E402
+from horizon_nn.builder.model_builder import ModelBuilder  # noqa: E402
+from horizon_nn.common import (  # noqa: E402
     Dataset,
     create_batch_input_shape,
     find_input_calibration,
     infer_shapes,
     modify_model_by_cpp_func,
 )
-from horizon_nn.compiler.hybrid_build import HybridBuilder
-from horizon_nn.converter import parse
-from horizon_nn.ir.horizon_onnx import quantizer
-from horizon_nn.quantizer.calibrater.activation import ActivationEqualization, PostCalibration
-from horizon_nn.quantizer.calibrater.activation.activation_asymmetric import ActivationAsymmetric
-from horizon_nn.quantizer.calibrater.base import CalibrationPipeline
-from horizon_nn.quantizer.calibrater.post import AdjustConvQuantParams, RefineThreshold
-from horizon_nn.quantizer.calibrater.weight import BiasCorrection, weight_calibration
-from horizon_nn.reporter.calculate_hybrid_type import update_node_datatype_info
-from horizon_nn.utility import TEMP_DIR
-from horizon_nn.version import __version__ as hmct_version
-from thresholds import OurThresholds
+from horizon_nn.compiler.hybrid_build import HybridBuilder  # noqa: E402
+from horizon_nn.converter import parse  # noqa: E402
+from horizon_nn.ir.horizon_onnx import quantizer  # noqa: E402
+from horizon_nn.quantizer.calibrater.activation import ActivationEqualization, PostCalibration  # noqa: E402
+from horizon_nn.quantizer.calibrater.activation.activation_asymmetric import ActivationAsymmetric  # noqa: E402
+from horizon_nn.quantizer.calibrater.base import CalibrationPipeline  # noqa: E402
+from horizon_nn.quantizer.calibrater.post import AdjustConvQuantParams, RefineThreshold  # noqa: E402
+from horizon_nn.quantizer.calibrater.weight import BiasCorrection, weight_calibration  # noqa: E402
+from horizon_nn.reporter.calculate_hybrid_type import update_node_datatype_info  # noqa: E402
+from horizon_nn.utility import TEMP_DIR  # noqa: E402
+from horizon_nn.version import __version__ as hmct_version  # noqa: E402
+from thresholds import OurThresholds  # noqa: E402
 
 HBM = "PACKED_HBM_MODEL"
 
