@@ -227,10 +227,12 @@ def normalize(net: Net, layer: Layer, inputs: list[str]) -> None:
     across = given.flag("across_spatial", True)
     axes = list(range(1, len(shape))) if across else [1]
     held = tuple(1 if i in axes else d for i, d in enumerate(shape))
-    axes_input = net.constant(np.array(axes, np.int64), "axes")
-    total = net.node("ReduceSum", [net.node("Mul", [x, x], shape), axes_input], held, keepdims=1)
-    total = net.node("Add", [total, net.constant(np.float32(given.number("eps", 1e-10)), "eps")], held)
-    x = net.node("Div", [x, net.node("Sqrt", [total], held)], shape)
+    # Squares span too many orders of magnitude for integer codes, and a sum that rounds to zero divides by it: so one
+    # operator for the length, and its floor as a maximum. Both stay in float on every chip. Caffe adds eps to the
+    # squares; the floor differs from that only where the length itself is about sqrt(eps).
+    floor = net.constant(np.float32(np.sqrt(given.number("eps", 1e-10))), "floor")
+    length = net.node("Max", [net.node("ReduceL2", [x], held, axes=axes, keepdims=1), floor], held)
+    x = net.node("Div", [x, length], shape)
     factor = layer.weight(0, (1,) if given.flag("channel_shared", True) else (shape[1],))
     constant = net.constant(_per_channel(factor, len(shape)), "scale")
     net.set(layer.tops[0], net.node("Mul", [x, constant], shape))
