@@ -197,7 +197,8 @@ def _failed_download(toolchain: Toolchain, completed: Completed, wheels: Path | 
     if re.search(r"No space left|os error 28", text):
         return _disk(toolchain, completed.log.parent)
     # uv frames its reason: "x what", "`-> why", the why over several lines.
-    reason = " ".join(text[max(0, text.rfind("×")) :].translate(str.maketrans("×╰─▶│├", "      ")).split())
+    start = max(text.rfind("×"), text.rfind("\nerror:"), 0)
+    reason = " ".join(text[start:].translate(str.maketrans("×╰─▶│├", "      ")).split())
     if wheels is not None:
         hints = [f"{wheels} must hold a wheel of each of: {', '.join(toolchain.requirements)}"]
     else:
