@@ -18,9 +18,12 @@ for name in sys.argv[3:]:
     torch.manual_seed(0)
     extra = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     made = models.get_model(name, weights=None, **extra).eval()
-    for module in made.modules():  # statistics as a trained network has them: no scale explodes
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
     size = 299 if name == "inception_v3" else 224
+    norms = [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    if norms:  # statistics of what really flows: the signal reaches the end, as in a trained network
+        for norm in norms:
+            norm.momentum = 1.0
+        with torch.no_grad():
+            made.train()(torch.randn(4, 3, size, size))
+        made.eval()
     torch.jit.trace(made, torch.rand(1, 3, size, size)).save(str(Path(sys.argv[2]) / f"{name}.pt"))
