@@ -37,6 +37,12 @@ def machine() -> str:
     return f"{cores}, Python {platform.python_version()}, {used}"
 
 
+def page(found: dict[str, list[Row]]) -> str:
+    """The Markdown page of what was measured so far."""
+    tables = (f"## {PARTS[part]}\n\n{markdown(rows)}" for part, rows in found.items())
+    return "\n".join([f"# Benchmarks\n\n{NOTE.format(machine=machine())}", "\n\n".join(tables), ""])
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,9 +58,8 @@ def main() -> int:
         for row in importlib.import_module(part).rows():
             print("  ".join(row.cells()), flush=True)
             found[part].append(row)
-    text = "\n\n".join(f"## {PARTS[part]}\n\n{markdown(rows)}" for part, rows in found.items())
-    if arguments.write:
-        arguments.write.write_text(f"# Benchmarks\n\n{NOTE.format(machine=machine())}\n{text}\n")
+            if arguments.write:
+                arguments.write.write_text(page(found))
     missed = [row.what for rows in found.values() for row in rows if row.passed is False]
     print(*(f"missed: {what}" for what in missed), sep="\n")
     return 1 if missed else 0

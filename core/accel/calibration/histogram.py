@@ -84,6 +84,7 @@ class Accumulator:
         self.nonfinite = 0
         self.exponent = MIN_EXPONENT
         self._table = np.zeros((2, _WIDTH), np.int64)
+        self._empty = True
         self._below = 0  # negative values in all: they share the bin next to zero with the others
         self.channel_low: np.ndarray | None = None
         self.channel_high: np.ndarray | None = None
@@ -122,6 +123,7 @@ class Accumulator:
         self._widen()
         scale = values.dtype.type(math.ldexp(1.0, -self.exponent))
         scaled, index = _scratch(values.dtype)
+        self._empty = False
         table = self._table.reshape(-1)
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
@@ -199,6 +201,9 @@ class Accumulator:
         shift = exponent - self.exponent
         if shift <= 0:
             return
+        if self._empty:
+            self.exponent = exponent
+            return
         negative, positive = self._sides()
         self.exponent = exponent
         self._table[:] = 0
@@ -215,6 +220,7 @@ class Accumulator:
         return negative, positive
 
     def _add_sides(self, negative: np.ndarray, positive: np.ndarray) -> None:
+        self._empty = False
         counts = self._table[0]
         counts[BINS : BINS + len(positive)] += positive
         counts[BINS : BINS - len(negative) : -1] += negative
