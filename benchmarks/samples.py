@@ -55,7 +55,7 @@ class Photos:
     def __iter__(self) -> Iterator[Sample]:
         for at in range(0, len(self.indices), self.batch):
             arrays = list(read(self.path, self.indices[at : at + self.batch]))
-            yield Sample(f"photo {at}", {self.name: np.concatenate(arrays)})
+            yield Sample(f"photo {at}", {self.name: np.concatenate(arrays) if len(arrays) > 1 else arrays[0]})
 
     @property
     def digest(self) -> str:

@@ -7,11 +7,11 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -107,13 +107,14 @@ class _Pass:
         running: deque[Future[None]] = deque()
         rest = itertools.islice(given, self.done, None)
         saved_at = time.monotonic()
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="accel-calibrate") as pool:
+        pool: Executor = ThreadPoolExecutor(self._threads, "accel-calibrate") if self._threads > 1 else _Inline()
+        with pool:
             try:
                 for sample in rest:
                     rows = list(_rows(self.model, sample))
                     running.append(pool.submit(self._measure, sample.name, rows))
                     # One more than there are threads, so that none waits for the next sample to be read.
-                    while len(running) > self._threads:
+                    while len(running) > (self._threads if self._threads > 1 else 0):
                         yield self._settle(running)
                     if self.options.resume and time.monotonic() - saved_at > SAVE_SECONDS:
                         while running:
@@ -178,6 +179,18 @@ class _Pass:
     def _save(self, path: Path) -> None:
         if self.done:
             self.statistics().save(path)
+
+
+class _Inline(Executor):
+    """Does the work at once, in the caller's thread: with one worker, handing rows over only costs."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def _rows(model: Model, sample: Sample) -> Iterator[dict[str, np.ndarray]]:
