@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 import sys
 from importlib import metadata
@@ -34,6 +35,8 @@ def machine() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = f"{len(names)} cores of {names[0]}" if names else cpu
     used = ", ".join(f"{name} {metadata.version(name)}" for name in ("onnxruntime", "numpy"))
+    # What else runs there takes the caches that the measured programs count on.
+    cores += f" (load average {os.getloadavg()[1]:.0f})" if hasattr(os, "getloadavg") else ""
     return f"{cores}, Python {platform.python_version()}, {used}"
 
 
