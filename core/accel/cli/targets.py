@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accel.cli.console import emit, number, table
+from accel.cli.console import emit, number, screen_width, table
 from accel.cli.flags import TargetName
 
 if TYPE_CHECKING:
@@ -80,28 +80,44 @@ def describe(target: Target) -> str:
     width = max(len(label) for label, _ in facts)
     parts = [f"{target.name}: {target.summary}", ""]
     parts += [f"{label.ljust(width)}  {value}" for label, value in facts]
-    parts += ["", table(("precision", "activations", "weights", "other ops", "vendor's compiler"), rows)]
+    parts += ["", table(("precision", "activations", "weights", "rest", "vendor"), rows)]
+    short: dict[str, list[str]] = {}
+    for alias, precision in target.precision_aliases.items():
+        short.setdefault(precision, []).append(alias)
+    parts.append("default: " + target.default_precision)
+    if short:
+        parts.append(folded("short: " + "; ".join(f"{' or '.join(names)} = {p}" for p, names in short.items())))
     sources = dict.fromkeys(f.source for _, f in figures if f is not None and f.source)
     if sources:
-        parts += ["", "sources: " + "; ".join(sources)]
+        parts += ["", folded("sources: " + "; ".join(sources))]
     if target.options:
         parts += ["", "options (--set name=value):"]
-        parts += [f"  {o.name}: {o.help}" + (f" ({', '.join(o.choices)})" if o.choices else "") for o in target.options]
+        parts += [
+            folded(f"  {o.name}: {o.help}" + (f" ({', '.join(o.choices)})" if o.choices else ""))
+            for o in target.options
+        ]
     return "\n".join(parts)
 
 
 def _numerics(target: Target, precision: str) -> tuple[str, str, str, str, str]:
     n = target.numerics[precision]
-    names = [precision, *(a for a, p in target.precision_aliases.items() if p == precision)]
     support = target.support.get(precision, {})
     levels = ", ".join(dict.fromkeys(support.values())) or "-"
     return (
-        " = ".join(names) + (" (default)" if precision == target.default_precision else ""),
+        precision,
         _scheme(n.activation) if n.activation else n.float_type,
         _scheme(n.weight) if n.weight else n.float_type,
         n.float_type,
         levels,
     )
+
+
+def folded(line: str) -> str:
+    """A long line broken at words, the rest indented."""
+    from textwrap import fill
+
+    width = screen_width()
+    return fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _scheme(scheme: Any) -> str:
