@@ -214,3 +214,10 @@ def test_wrong_feeds(bm1684: Artifact) -> None:
             assert caught.value.code == "usage.input"
         with pytest.raises(AccelError, match="no tensor"):
             runner.run({"input": np.zeros((1, 3, 16, 16), np.float32)}, ["nothing"])
+
+
+def test_a_second_chip_reuses_the_transform(work: Work) -> None:
+    # The same arithmetic, so the same tuned network; chips that differ there share float builds only.
+    first, second = work.build("bm1684x"), work.build("cv186x")
+    assert "model_transform.py" in first.file("log").read_text()
+    assert "model_transform.py" not in second.file("log").read_text()

@@ -236,16 +236,33 @@ def _precisions(
     target: Target,
     thresholds: Thresholds | None,
 ) -> Path | None:
-    if not options.node_precisions:
-        return thresholds.precisions if thresholds else None
     wanted = {n: target.numerics_for(p).precision for n, p in options.node_precisions.items()}
     outputs = _stored_outputs(model, set(tensors.values()))
+    if thresholds and options.calibrator != "vendor":
+        wanted = {**_without_integer_form(target, options, model, outputs, set(tensors.values())), **wanted}
+    if not wanted:
+        return thresholds.precisions if thresholds else None
     path = bench.folder / "quantize_table"
     table.write_precisions(path, table.locations_of_nodes(module, tensors, outputs, wanted))
     if thresholds and thresholds.precisions:
         with path.open("a", encoding="utf-8") as file:
             file.write(thresholds.precisions.read_text(encoding="utf-8"))
     return path
+
+
+def _without_integer_form(
+    target: Target, options: BuildOptions, model: Model, outputs: Mapping[str, tuple[str, ...]], stored: set[str]
+) -> dict[str, str]:
+    """``fp32`` for the nodes that the chip's numerics compute in float: left to itself, the compiler makes integers of
+    some of them that the chip then computes differently (powers, roots and quotients on BM1684)."""
+    numerics = target.numerics_for(options.precision)
+    if "fp32" not in target.numerics:
+        return {}
+    return {
+        node.name: "fp32"
+        for node in model.proto.graph.node
+        if node.op_type not in numerics.quantized_ops and any(o in stored for o in outputs[node.name])
+    }
 
 
 def _stored_outputs(model: Model, stored: set[str]) -> dict[str, tuple[str, ...]]:
