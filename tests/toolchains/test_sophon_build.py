@@ -175,10 +175,17 @@ def test_two_cores(work: Work) -> None:
 def test_nonsense_with_exit_code_0_is_found(work: Work, tmp_path: Path) -> None:
     model = driver.prepare(driver.parse(small_cnn(tmp_path / "min.onnx", extra="min")))
     calibration = driver.calibrate(model, Clouds(8))
+    # Asked for in INT8, it is compiled and computes something else; left alone, it stays in float and is right.
+    asked = BuildOptions(backend="vendor", node_precisions={"minimum": "int8"})
     with pytest.raises(AccelError) as caught:
-        driver.build(model, "bm1684", tmp_path / "min", BuildOptions(backend="vendor"), calibration=calibration)
-    assert caught.value.code == "failed.output" and caught.value.node == "kept"
+        driver.build(model, "bm1684", tmp_path / "min", asked, calibration=calibration)
+    assert caught.value.code == "failed.output"
     assert not (tmp_path / "min").exists()
+    good = driver.build(model, "bm1684", tmp_path / "good", BuildOptions(backend="vendor"), calibration=calibration)
+    assert {n.node: n.precision for n in good.manifest.nodes}["minimum"] == "fp32"
+    with driver.run_float(model) as runner:
+        want = np.concatenate([runner.run(x.inputs)["logits"] for x in Clouds(4, seed=7)])
+    assert cosine(outputs(good), want) > 0.95
     nodes = {n.node: n for n in driver.check(model, "bm1684")}
     assert "nonsense" in nodes["minimum"].reason
 
