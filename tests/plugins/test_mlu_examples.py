@@ -13,6 +13,7 @@ import onnx
 import pytest
 from accel import driver
 from accel.builtin.roofline import count
+from accel.deployment import Deployment
 from accel.model import Model, io_specs
 from accel.options import BuildOptions
 from accel.recipe import load
@@ -35,12 +36,17 @@ def example(monkeypatch: pytest.MonkeyPatch):
     return get
 
 
+def recipe_of(folder: str, tmp_path: Path) -> Deployment:
+    """An example's recipe as it reads once make.py has run; a fresh checkout has no work folder."""
+    shutil.copy(EXAMPLES / folder / "accel.toml", tmp_path)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "labels.txt").write_text("road\n")
+    return load(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["segmentation_mlu270", "efficientnetv2_mlu370"])
 def test_recipes_are_read(folder: str, tmp_path: Path) -> None:
-    shutil.copy(EXAMPLES / folder / "accel.toml", tmp_path)
-    (tmp_path / "work").mkdir()  # make.py writes it; a fresh checkout has none
-    (tmp_path / "work" / "labels.txt").write_text("road\n")
-    recipe = load(tmp_path)
+    recipe = recipe_of(folder, tmp_path)
     for request in recipe.requests:
         target = driver.resolve(request.target)
         assert len({target.numerics_for(p).precision for p in request.precisions}) == len(request.precisions) >= 4
@@ -91,7 +97,7 @@ def test_road_scenes_keep_their_miou(example, tmp_path) -> None:
     onnx.save(make.network(), str(tmp_path / "roadscene.onnx"))
     scenes.write(tmp_path / "calibration", make.CALIBRATION[:4])
     scenes.write(tmp_path / "evaluation", make.EVALUATION[:4])
-    recipe = load(EXAMPLES / "segmentation_mlu270")
+    recipe = recipe_of("segmentation_mlu270", tmp_path)
     model = driver.prepare(driver.parse(tmp_path / "roadscene.onnx"))
     data = driver.open_dataset(tmp_path / "calibration" / "images", model, recipe.preprocessing)
     calibration = driver.calibrate(model, data)
