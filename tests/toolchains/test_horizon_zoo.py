@@ -163,10 +163,13 @@ def test_reference_predicts_the_chip(case: Case, answers: Answers) -> None:
     predicted = np.concatenate([session.run(None, {"input": a})[0] for a in answers.arrays]).astype(np.float64)
     chip = answers.quantized.astype(np.float64)
     cosine = (predicted * chip).sum(1) / np.linalg.norm(predicted, axis=1) / np.linalg.norm(chip, axis=1)
-    # MobileNetV2 grows a single code's difference into one of the logits; EfficientNet-Lite0 is equal throughout.
-    agreement, least = (0.99, 0.999) if case.name == "efficientnet-lite0" else (0.95, 0.98)
-    assert (predicted.argmax(1) == chip.argmax(1)).mean() >= agreement
-    assert cosine.mean() >= least
+    kept = (predicted.argmax(1) == chip.argmax(1)).mean()
+    if case.name == "efficientnet-lite0":
+        assert kept >= 0.99
+        assert cosine.min() >= 0.999
+    else:  # MobileNetV2 grows a single code's difference into one of the logits
+        assert kept >= 0.95
+        assert cosine.mean() >= 0.98
 
 
 def test_x5_gives_the_same_numbers(case: Case, answers: Answers, tmp_path: Path) -> None:
