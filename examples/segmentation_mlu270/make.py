@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from scenes import CLASSES, SIZE, draw, write
+from road_scenes import CLASSES, SIZE, draw, write
 
 FITTED = range(40)
 CALIBRATION = range(1000, 1016)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE.parent / "zoo"))
 
 from packaged import packaged  # noqa: E402
 from photos import calibration_photos  # noqa: E402
-from scenes import write_scenes  # noqa: E402
+from qr_scenes import write_scenes  # noqa: E402
 
 
 def make(folder: Path, evaluation: int = 60, calibration: int = 64) -> None:

@@ -53,7 +53,7 @@ def test_recipes_are_read(folder: str, tmp_path: Path) -> None:
 
 
 def test_scenes_are_drawn_with_their_masks(example) -> None:
-    scenes = example("segmentation_mlu270", "scenes")
+    scenes = example("segmentation_mlu270", "road_scenes")
     picture, mask = scenes.draw(3, 120)
     again, _ = scenes.draw(3, 120)
     assert picture.shape == (120, 120, 3) and np.array_equal(picture, again)
@@ -92,7 +92,7 @@ def test_efficientnetv2_table(example, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_road_scenes_keep_their_miou(example, tmp_path) -> None:
-    scenes = example("segmentation_mlu270", "scenes")
+    scenes = example("segmentation_mlu270", "road_scenes")
     make = example("segmentation_mlu270", "make")
     onnx.save(make.network(), str(tmp_path / "roadscene.onnx"))
     scenes.write(tmp_path / "calibration", make.CALIBRATION[:4])
