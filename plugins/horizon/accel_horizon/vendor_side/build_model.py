@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 from unused import leave_out
 
 leave_out()
@@ -189,9 +190,25 @@ def write_bin(job, hybrid, path):
     Path(path).write_bytes(model.SerializeToString(deterministic=True))
 
 
+def sort_initializers(proto):
+    """hmct lists them by where they lie in memory: another order in another process."""
+    ordered = sorted(proto.graph.initializer, key=lambda tensor: tensor.name)
+    kept = [type(tensor).FromString(tensor.SerializeToString()) for tensor in ordered]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+
+
+def sort_saved(path):
+    """The same for a model that hmct has saved."""
+    proto = onnx.load(path)
+    sort_initializers(proto)
+    Path(path).write_bytes(proto.SerializeToString(deterministic=True))
+
+
 def write_files(job, hybrid):
     """``.bin``, ``.hbm``, and the host's part of the model with the ``.hbm`` taken out."""
     hybrid.graph.name = job["prefix"]
+    sort_initializers(hybrid)
     write_bin(job, hybrid, job["prefix"] + ".bin")
     for tensor in hybrid.graph.initializer:
         if tensor.name == HBM:
@@ -246,6 +263,8 @@ def main():
         stage("compile")
         model, hybrid = builder.compile(quantized)
         write_files(job, model.proto)
+        for saved in sorted(Path().glob(job["prefix"] + "_*_model.onnx")):
+            sort_saved(str(saved))
     placement = update_node_datatype_info(quantized, hybrid.model_info())
     made_by = {v.name: node.name for node in quantized.graph.nodes for v in node.outputs}
     result["placement"] = placement
