@@ -124,6 +124,12 @@ def test_plan_takes_activations_only() -> None:
     assert not chosen.dirty
 
 
+def test_plan_needs_no_types_in_the_file() -> None:
+    bare = network().proto
+    del bare.graph.value_info[:]
+    assert plan(Model(bare, "net", *io_specs(bare))).measured == plan(network()).measured
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_statistics_are_those_of_the_tensors(per_channel: bool) -> None:
     model, arrays = network(), pictures(5)

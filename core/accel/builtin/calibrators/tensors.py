@@ -130,7 +130,7 @@ def _types(proto: onnx.ModelProto) -> dict[str, int]:
 
     found = read(proto.graph)
     if any(name not in found for node in proto.graph.node for name in node.output if name):
-        found = read(onnx.shape_inference.infer_shapes(proto)) | found
+        found = read(onnx.shape_inference.infer_shapes(proto).graph) | found
     return found
 
 
