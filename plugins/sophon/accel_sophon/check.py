@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accel.builtin.reference.build import node_numerics
-from accel.builtin.reference.graph import Source
-from accel.builtin.reference.quantize import check_names
+from accel.builtin.reference.check import asked_numerics
 from accel.model import Model
 from accel.options import BuildOptions
 from accel.report import NodeSupport
@@ -50,13 +48,8 @@ def check(model: Model, target: Target, options: BuildOptions) -> Sequence[NodeS
     Raises:
         AccelError: ``unsupported.precision``, ``usage.node``.
     """
-    numerics = target.numerics_for(options.precision)
-    overrides = node_numerics(target, options.node_precisions)
-    source = Source(model.proto)
-    check_names(source, overrides)
     found = []
-    for node in source.nodes:
-        own = overrides.get(node.name, numerics)
+    for node, own in asked_numerics(model, target, options):
         broken = BROKEN.get((target.arch, own.precision), {}).get(node.op_type, "")
         if node.op_type not in READS or node.domain not in ("", "ai.onnx"):
             reason = "the compiler has no such operator; cut the network before it or replace it"
