@@ -30,8 +30,9 @@ from accel.jobs import (
     toolchain_of,
 )
 from accel.manifests import complete, statistics_digest
-from accel.plugins import PLUGINS, hooks, registry, versions
+from accel.plugins import PLUGINS, hooks, registry
 from accel.progress import message, step
+from accel.versions import versions
 
 if TYPE_CHECKING:
     from accel.calibration import Calibration

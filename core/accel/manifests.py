@@ -11,8 +11,9 @@ from accel.artifact import Artifact, Manifest
 from accel.artifacts import write_manifest
 from accel.jobs import Job
 from accel.options import BuildOptions
-from accel.plugins import PLUGINS, registry, versions
+from accel.plugins import PLUGINS, registry
 from accel.progress import message
+from accel.versions import versions
 
 if TYPE_CHECKING:
     from accel.calibration import Calibration

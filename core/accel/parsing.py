@@ -179,7 +179,8 @@ def _file_digest(path: Path | None) -> str:
 
 def _code() -> list[str]:
     from accel import __version__
-    from accel.plugins import EXTENSIONS, registry, versions
+    from accel.plugins import EXTENSIONS, registry
+    from accel.versions import versions
 
     extensions = [str(o) for o in registry().origins(EXTENSIONS)]
     tools = versions(["onnx", "onnxslim", "onnxruntime"])

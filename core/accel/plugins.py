@@ -16,15 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import AccelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pluggy
 
     from accel.target import Target
@@ -281,17 +279,3 @@ def hooks(target: Target | None = None, *, every_vendor: bool = False) -> pluggy
     if every_vendor:
         found.load_everything()
     return found.hooks
-
-
-def versions(names: Iterable[str]) -> dict[str, str]:
-    """Installed versions of distributions, for manifests and cache keys; absent ones are left out."""
-    found = {name: _version(name) for name in names}
-    return {name: version for name, version in found.items() if version}
-
-
-@lru_cache
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""

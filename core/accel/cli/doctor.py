@@ -30,8 +30,9 @@ def command(probe: bool) -> None:
     from accel.cache import Cache
     from accel.cli.toolchain import declared
     from accel.errors import AccelError
-    from accel.plugins import EXTENSIONS, PLUGINS, all_targets, registry, versions
+    from accel.plugins import EXTENSIONS, PLUGINS, all_targets, registry
     from accel.toolchain.find import status, toolchains_dir
+    from accel.versions import versions
 
     found = registry()
     toolchains = [status(t) for t in declared().values()]

@@ -148,12 +148,12 @@ def _bin(path: Path) -> Report:
 
 
 def _estimate(path: Path) -> Report | None:
-    from accel_horizon.perf import _layers, metrics, read_summary
+    from accel_horizon.estimates import layers, metrics, read_summary
 
     if b'"HBDK version"' not in path.read_bytes()[: 1 << 20]:
         return None
     summary = read_summary(path)
-    tables: Sequence[Table] = (_layers(path.stem, summary),) if summary.get("layer details") else ()
+    tables: Sequence[Table] = (layers(path.stem, summary),) if summary.get("layer details") else ()
     return Report(
         f"{path.name}: static performance by hbdk-perf",
         metrics=tuple(metrics([summary])),

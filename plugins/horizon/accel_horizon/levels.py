@@ -11,8 +11,8 @@ from accel.artifact import Artifact
 from accel.errors import AccelError
 from accel.report import Table
 
+from accel_horizon.estimates import metrics, read_summary
 from accel_horizon.failures import failure
-from accel_horizon.perf import metrics, read_summary
 from accel_horizon.toolchain import HORIZON, VENDOR_SIDE
 
 COLUMNS = ("level", "FPS", "latency ms", "DDR bytes a frame", "compile s", "size B")

@@ -16,10 +16,10 @@ from accel.artifacts import write_artifact
 from accel.errors import AccelError
 from accel.model import Model
 from accel.options import BuildOptions
-from accel.plugins import versions
 from accel.target import Target
 from accel.toolchain.find import require
 from accel.toolchain.spec import Environment
+from accel.versions import versions
 
 from accel_sophon import commands, mlir, table
 from accel_sophon.bmodel import combine_batches

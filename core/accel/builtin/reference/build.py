@@ -36,7 +36,7 @@ def build(
 
     from accel import progress
     from accel.artifacts import write_artifact
-    from accel.plugins import versions
+    from accel.versions import versions
 
     numerics = target.numerics_for(options.precision)
     overrides = node_numerics(target, options.node_precisions)
