@@ -114,7 +114,9 @@ class RunOptions:
         device: ``auto``, ``simulator`` or a device number.
         batch: Batch to run at; None: the artifact's first.
         workers: Simulator processes side by side.
-        threads: Host threads; 0: all cores.
+        threads: Host threads; 0: all cores. Of a speed measurement: those that feed the device; 0: one.
+        core: Core of the device to measure on, from 1; 0: any.
+        frames: Frames to measure over; 0: as many as the vendor's tool usually takes.
         opt_levels: ``accel perf``: also compile at these levels of the vendor's compiler and compare them.
     """
 
@@ -123,6 +125,8 @@ class RunOptions:
     batch: int | None = None
     workers: int = 1
     threads: int = 0
+    core: int = 0
+    frames: int = 0
     opt_levels: tuple[int, ...] = ()
 
 

@@ -14,6 +14,7 @@ from accel.errors import AccelError
 from accel.options import RunOptions
 from accel.report import Report
 
+from accel_horizon.board import locate, measure
 from accel_horizon.estimates import layers, metrics, read_summary
 from accel_horizon.levels import compare
 
@@ -22,7 +23,11 @@ def perf(artifact: Artifact, options: RunOptions) -> Report:
     """See :meth:`accel.hookspecs.AccelSpec.accel_perf`.
 
     With ``options.opt_levels`` the quantised model is compiled once more at each level and the levels are compared.
+    On a board, or when a device is asked for, the board measures.
     """
+    asked = options.device not in ("auto", "simulator")
+    if asked or (options.device == "auto" and not options.opt_levels and locate() is not None):
+        return measure(artifact, options)
     summaries = read_summaries(artifact)
     if not summaries:
         raise AccelError(f"{artifact.path} holds no static performance", code="artifact.incomplete")

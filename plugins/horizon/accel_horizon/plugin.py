@@ -25,10 +25,11 @@ PAYLOAD = "hbm"
 
 @hookimpl
 def accel_toolchains() -> Sequence[Toolchain]:
-    """Horizon's compiler and simulator."""
+    """Horizon's compiler and simulator, and a board's own tools."""
+    from accel_horizon.board import BOARD
     from accel_horizon.toolchain import HORIZON
 
-    return [HORIZON]
+    return [HORIZON, BOARD]
 
 
 @hookimpl

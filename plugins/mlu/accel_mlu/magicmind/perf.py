@@ -57,10 +57,16 @@ def parse(text: str) -> tuple[float, list[tuple[object, ...]]]:
     return float(found[1]), rows
 
 
-def command(tool: Path, model: Path, batch: int, device: int) -> list[str]:
+def command(tool: Path, model: Path, batch: int, device: int, options: RunOptions) -> list[str]:
     """The ``mm_run`` call for one batch."""
-    options = {"magicmind_model": model, "batch_size": batch, "devices": device, "threads": 1, "iterations": ITERATIONS}
-    return [str(tool), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+    given = {
+        "magicmind_model": model,
+        "batch_size": batch,
+        "devices": device,
+        "threads": options.threads or 1,
+        "iterations": options.frames or ITERATIONS,
+    }
+    return [str(tool), *(str(part) for name, value in given.items() for part in (f"--{name}", value))]
 
 
 def measure(artifact: Artifact, options: RunOptions, batches: Sequence[int]) -> Report:
@@ -77,7 +83,7 @@ def measure(artifact: Artifact, options: RunOptions, batches: Sequence[int]) -> 
     tables: list[Table] = []
     commands: list[str] = []
     for batch in batches:
-        argv = command(tool, model, batch, number)
+        argv = command(tool, model, batch, number, options)
         log = Path(artifact.path).with_name(f"{artifact.path.name}.mm_run.log")
         log.unlink(missing_ok=True)
         with progress.step(f"mm_run measures batch {batch} on card {number}"):

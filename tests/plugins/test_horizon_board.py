@@ -1,0 +1,97 @@
+"""Speed on a board, by contract: a stand-in for hrt_model_exec that takes the documented options only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from accel import driver
+from accel.artifact import SCHEMA, Artifact, Manifest
+from accel.artifacts import write_artifact
+from accel.errors import AccelError
+from accel.model import TensorSpec
+from accel.options import RunOptions
+
+FAKE = Path(__file__).parent / "fakes" / "hrt_model_exec"
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH on which the stand-in lies."""
+    tool = tmp_path / "bin" / "hrt_model_exec"
+    tool.parent.mkdir()
+    shutil.copy(FAKE, tool)
+    tool.write_text(tool.read_text().replace("/usr/bin/env python3", sys.executable, 1))
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    return tool
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    model = tmp_path / "net.hbm"
+    model.write_bytes(b"a program")
+    spec = TensorSpec("x", "float32", (1, 3, 8, 8))
+    folder = tmp_path / "artifact"
+    manifest = Manifest(
+        schema=SCHEMA,
+        name="net",
+        target="j5",
+        vendor="horizon",
+        backend="vendor",
+        precision="int8",
+        payload="hbm",
+        inputs=(spec,),
+        outputs=(spec,),
+        batches=(1,),
+        files=(),
+        model_digest="0" * 64,
+    )
+    return write_artifact(folder, manifest, {"model": model})
+
+
+def failing(tool: Path, how: str) -> None:
+    text = tool.read_text().replace('os.environ.get("FAKE_HRT", "")', repr(how))
+    tool.write_text(text)
+
+
+def test_the_board_measures(board: Path, artifact: Artifact) -> None:
+    report = driver.perf(artifact, RunOptions(threads=4, core=1, frames=300))
+    found = {m.name: m for m in report.metrics}
+    assert found["fps"].value == pytest.approx(1111.111, abs=1e-3)
+    assert found["latency"].value == pytest.approx(3.6)
+    assert found["thread_num"].value == 4
+    assert found["frame_count"].value == 300
+    assert {m.provenance for m in report.metrics} == {"measured"}
+    assert report.tables[0].rows == (("BPU_subgraph_0", 3.6, 0.5, 2.0),)
+    assert report.commands[0].startswith("hrt_model_exec perf --model_file=")
+    assert "--thread_num=4 --core_id=1 --frame_count=300" in report.commands[0]
+
+
+def test_newer_releases_print_dashes(board: Path, artifact: Artifact) -> None:
+    failing(board, "dash")
+    report = driver.perf(artifact, RunOptions())
+    assert {m.name: m.value for m in report.metrics}["frame_count"] == 1000
+
+
+@pytest.mark.parametrize(("how", "cause"), [("crash", "-6000001"), ("mute", "Load model")])
+def test_a_board_that_fails(board: Path, artifact: Artifact, how: str, cause: str) -> None:
+    failing(board, how)
+    with pytest.raises(AccelError) as caught:
+        driver.perf(artifact, RunOptions())
+    assert caught.value.code == "failed.perf"
+    assert cause in caught.value.cause
+
+
+def test_too_many_threads(board: Path, artifact: Artifact) -> None:
+    with pytest.raises(AccelError, match="at most 8 threads"):
+        driver.perf(artifact, RunOptions(threads=9))
+
+
+def test_a_device_asked_for_where_there_is_no_board(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(AccelError) as caught:
+        driver.perf(artifact, RunOptions(device="0"))
+    assert caught.value.code == "toolchain.missing"
