@@ -80,14 +80,16 @@ class Registry:
         # Not stevedore's cached listing: it loses the distribution, and a conflict must name both.
         found: dict[str, dict[tuple[str, str, str], Origin]] = {}
         for dist in metadata.distributions():
-            for entry in dist.entry_points:
-                if entry.group in (TARGETS, PLUGINS, EXTENSIONS):
-                    package = dist.metadata["Name"] or "unknown package"
-                    # A path that stands on sys.path twice shows the same package twice.
-                    found.setdefault(entry.group, {}).setdefault(
-                        (entry.name, entry.value, package),
-                        Origin(entry.name, entry.value, package, dist.version),
-                    )
+            ours = [entry for entry in dist.entry_points if entry.group in (TARGETS, PLUGINS, EXTENSIONS)]
+            if not ours:
+                continue
+            about = dist.metadata  # read and parsed at every access
+            package, version = about["Name"] or "unknown package", about["Version"]
+            for entry in ours:
+                # A path that stands on sys.path twice shows the same package twice.
+                found.setdefault(entry.group, {}).setdefault(
+                    (entry.name, entry.value, package), Origin(entry.name, entry.value, package, version)
+                )
         return {
             group: tuple(sorted(entries.values(), key=lambda o: (o.name, o.package)))
             for group, entries in found.items()

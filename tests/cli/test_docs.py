@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
+import typer
 from accel.cli.app import app
 from accel.cli.main import take_flags
 from PIL import Image
+from typer.core import TyperGroup
+from typer.main import get_command
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -68,17 +70,15 @@ def test_commands_of_the_page_have_these_flags(page) -> None:
         words = take_flags(shlex.split(line, comments=True)[1:])
         if "nonsense" in words or not words:
             continue
-        context = click.Context(app)
-        command: click.Command = app
-        while isinstance(command, click.Group) and words:
-            found = command.get_command(context, words.pop(0))
-            assert found is not None, line
-            command = found
+        command = get_command(app)
+        while isinstance(command, TyperGroup) and words:
+            command = command.get_command(typer.Context(command), words.pop(0))
+            assert command is not None, line
         try:
             command.make_context("x", words)
-        except click.exceptions.Exit:
+        except typer.Exit:
             pass
-        except click.ClickException as error:
+        except typer.BadParameter.__bases__ as error:
             raise AssertionError(f"{page.name}: {line}: {error.format_message()}") from error
 
 

@@ -2,24 +2,30 @@
 
 import importlib
 
-import click
 import pytest
-from accel.cli.app import COMMANDS, app
+from accel.cli.app import COMMANDS
+from support.cli import finish, process
+from typer.core import TyperGroup
+from typer.main import get_command
+
+
+def command_of(name: str):
+    return get_command(importlib.import_module(f"accel.cli.{name}").app)
 
 
 def leaves() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [()]
     for name in COMMANDS:
-        command = importlib.import_module(f"accel.cli.{name}").command
+        command = command_of(name)
         found.append((name,))
-        if isinstance(command, click.Group):
+        if isinstance(command, TyperGroup):
             found += [(name, sub) for sub in command.commands]
     return found
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_table_repeats_the_commands_own_line(name: str) -> None:
-    command = importlib.import_module(f"accel.cli.{name}").command
+    command = command_of(name)
     assert command.help.splitlines()[0] == COMMANDS[name][1]
 
 
@@ -36,12 +42,17 @@ def test_no_arguments_show_the_help(cli) -> None:
     assert cli().out == cli("--help").out
 
 
-def test_completion_offers_commands_and_targets() -> None:
-    from click.shell_completion import ShellComplete
+def completions(*words: str) -> list[str]:
+    """What bash is told when the last word is being typed."""
+    asked = {"_ACCEL_COMPLETE": "complete_bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    done = finish(process(env=asked))
+    assert done.code == 0 and done.err == ""
+    return done.out.split()
 
-    complete = ShellComplete(app, {}, "accel", "_ACCEL_COMPLETE")
-    assert "compile" in [c.value for c in complete.get_completions([], "comp")]
-    assert "bm1684" in [c.value for c in complete.get_completions(["build", "x", "-t"], "bm")]
+
+def test_completion_offers_commands_and_targets() -> None:
+    assert "compile" in completions("accel", "comp")
+    assert "bm1684" in completions("accel", "build", "x", "-t", "bm")
 
 
 def test_completion_scripts(cli) -> None:

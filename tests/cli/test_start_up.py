@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"numpy", "onnx", "onnxruntime", "onnxslim", "PIL", "boost_histogram", "rich", "pluggy", "stevedore", "msgspec"}
+HEAVY = {"numpy", "onnx", "onnxruntime", "onnxslim", "PIL", "boost_histogram", "pluggy", "stevedore", "msgspec"}
+HEAVY |= {"rich", "pydantic", "click"}
 BUDGET = 240
 """Modules of `accel targets`; it is about 210, of which a bare interpreter has 40."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Annotated, Any
 
-import click
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("Stages", "Parse, calibrate and build for one or several targets."),
@@ -33,22 +36,28 @@ EPILOG = (
 )
 
 
-class LazyGroup(click.Group):
-    """A group whose commands live in ``accel.cli.<name>`` as ``command``."""
+def family(**settings: Any) -> typer.Typer:
+    """A Typer application as all of ours are: plain text, no Rich, errors left to ``main``.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    A module of the table holds one as ``app``: with one command it is that command, with a callback it is a group.
+    """
+    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, **settings)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands live in ``accel.cli.<name>`` as ``app``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"accel.cli.{cmd_name}").command
+        command = get_command(import_module(f"accel.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from difflib import get_close_matches
 
@@ -57,7 +66,7 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         # From the table: showing help must not import any command.
         width = max(len(name) for name in COMMANDS)
         for heading in dict.fromkeys(group for group, _ in COMMANDS.values()):
@@ -67,19 +76,23 @@ class LazyGroup(click.Group):
                 )
 
 
-def _version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
+def _version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
         from accel import __version__
 
         print(f"accel {__version__}")
-        ctx.exit()
+        raise typer.Exit
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
-)
-def app() -> None:
+app = family(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.callback()
+def accel(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
     """Put a trained network on an AI accelerator: parse, calibrate, build, run,
     evaluate.
 

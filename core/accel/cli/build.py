@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
+from accel.cli.grouped import Sections, grouped
 from accel.cli.results import show_built
 
+app = family()
 
-@click.command()
-@flags.model_argument
-@flags.target_flag
-@click.option("-o", "out", type=flags.PATH, required=True, help="The artifact's folder.")
-@flags.build_flags
-@flags.data_flags
-@flags.preprocessing_flags
-@flags.parse_flags
-@click.option("--emit-script", is_flag=True, help="Leave the script that builds in the vendor's container instead.")
-@flags.no_cache_flag
-def command(model: str, target: str, out: Path, emit_script: bool, no_cache: bool, **given: Any) -> None:
+
+@app.command(cls=Sections)
+@grouped
+def build(
+    model: flags.Model,
+    target: flags.Target,
+    out: Annotated[Path, typer.Option("-o", metavar="DIR", help="The artifact's folder.")],
+    build: flags.BuildFlags,
+    data: flags.DataFlags,
+    preprocessing: flags.PreprocessingFlags,
+    parse: flags.ParseFlags,
+    emit_script: Annotated[
+        bool, typer.Option("--emit-script", help="Leave the script that builds in the vendor's container instead.")
+    ] = False,
+    no_cache: flags.NoCache = False,
+) -> None:
     """Compile a network for one target.
 
     \b
@@ -37,19 +45,19 @@ def command(model: str, target: str, out: Path, emit_script: bool, no_cache: boo
     from accel.jobs import Job, calibration_missing, needs_calibration, preflight
 
     cache = flags.cache_of(no_cache)
-    options = flags.build_options(given)
+    options = build.options(preprocessing, data.labels)
     if emit_script:
         options = replace(options, set={**options.set, "emit_script": "yes"})
     job = Job(driver.resolve(target), options, out)
     with stage("build"):
         preflight(job)
-        if needs_calibration(job) and not (given["data"] or given["calibration"]):
+        if needs_calibration(job) and not (data.data or build.calibration):
             raise calibration_missing(job)
-    parsed = driver.parse(model, flags.parse_options(given), cache=cache)
-    data = None
-    if given["data"]:
-        data = driver.open_dataset(given["data"], parsed, options.preprocessing, flags.data_options(given))
+    parsed = driver.parse(model, parse.options(), cache=cache)
+    samples = None
+    if data.data:
+        samples = driver.open_dataset(data.data, parsed, options.preprocessing, data.options())
         if options.calibrator == "vendor":
-            job = replace(job, options=replace(options, dataset=data))
-    calibration = load_calibration(given["calibration"])
-    show_built(driver.build_jobs(parsed, [job], data, calibration, flags.calibrate_options(given), cache))
+            job = replace(job, options=replace(options, dataset=samples))
+    calibration = load_calibration(build.calibration)
+    show_built(driver.build_jobs(parsed, [job], samples, calibration, data.calibrate_options(), cache))

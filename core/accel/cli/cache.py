@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
+import typer
+
+from accel.cli.app import family
 from accel.cli.console import emit, shown, size, table
 
+app = family()
 
-@click.group()
-def command() -> None:
+
+@app.callback()
+def cache() -> None:
     """List, measure and empty the result cache.
 
     \b
@@ -18,7 +23,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@app.command("list")
 def list_() -> None:
     """What is kept, least recently used first."""
     from datetime import datetime
@@ -36,7 +41,7 @@ def list_() -> None:
     )
 
 
-@command.command("size")
+@app.command("size")
 def size_() -> None:
     """How much is kept, and where."""
     from accel.cache import Cache
@@ -50,9 +55,12 @@ def size_() -> None:
     )
 
 
-@command.command()
-@click.option("--keep", default="0", metavar="SIZE", help="Keep so much of what was used last: 500M, 2G.")
-def clean(keep: str) -> None:
+@app.command()
+def clean(
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="SIZE", help="Keep so much of what was used last: 500M, 2G.")
+    ] = "0",
+) -> None:
     """Drop entries, least recently used first."""
     from accel.cache import Cache
 

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown
+from accel.cli.grouped import Sections, grouped
+
+app = family()
 
 
-@click.command()
-@flags.model_argument
-@click.option("-o", "out", type=flags.PATH, required=True, help="File for the statistics.")
-@flags.data_flags
-@click.option("--batch", type=click.IntRange(1), default=1, help="Samples an inference; changes no threshold.")
-@click.option("--resume", type=flags.PATH, help="File that keeps partial statistics, to go on after a stop.")
-@flags.preprocessing_flags
-@flags.parse_flags
-@flags.many("--pass", "NAME=on|off", "Switch a preparation pass.", "pass_")
-@flags.no_cache_flag
-def command(model: str, out: Path, batch: int, resume: Path | None, no_cache: bool, **given: Any) -> None:
+@app.command(cls=Sections)
+@grouped
+def calibrate(
+    model: flags.Model,
+    out: Annotated[Path, typer.Option("-o", metavar="FILE", help="File for the statistics.")],
+    data: flags.DataFlags,
+    preprocessing: flags.PreprocessingFlags,
+    parse: flags.ParseFlags,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, metavar="N", help="Samples an inference; changes no threshold.")
+    ] = 1,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="FILE", help="File that keeps partial statistics, to go on after a stop."),
+    ] = None,
+    pass_: Annotated[
+        flags.Words, typer.Option("--pass", metavar="NAME=on|off", help="Switch a preparation pass.")
+    ] = None,
+    no_cache: flags.NoCache = False,
+) -> None:
     """Measure a network's activations over sample data.
 
     One measurement serves every target, precision and threshold method.
@@ -36,13 +49,13 @@ def command(model: str, out: Path, batch: int, resume: Path | None, no_cache: bo
     from accel.files import make_parent
     from accel.options import CalibrateOptions
 
-    if not given["data"]:
+    if not data.data:
         raise AccelError("calibration needs samples", code="usage.data", hints=["Give a folder: --data photos/"])
     cache = flags.cache_of(no_cache)
-    parsed = driver.parse(model, flags.parse_options(given), cache=cache)
-    data = driver.open_dataset(given["data"], parsed, flags.preprocessing(None, given), flags.data_options(given))
-    options = CalibrateOptions(samples=given["samples"], batch=batch, resume=resume)
-    made = driver.calibrate(parsed, data, options, passes=flags.switches(given["pass_"]), cache=cache)
+    parsed = driver.parse(model, parse.options(), cache=cache)
+    samples = driver.open_dataset(data.data, parsed, preprocessing.over(None), data.options())
+    options = CalibrateOptions(samples=data.samples, batch=batch, resume=resume)
+    made = driver.calibrate(parsed, samples, options, passes=flags.switches(pass_), cache=cache)
     make_parent(out)
     made.save(out)
     result = {
@@ -51,6 +64,6 @@ def command(model: str, out: Path, batch: int, resume: Path | None, no_cache: bo
         "tensors": len(made.tensors),
         "model_digest": made.model_digest,
         "data_digest": made.data_digest,
-        "notes": getattr(data, "notes", ()),
+        "notes": getattr(samples, "notes", ()),
     }
     emit(result, lambda: f"{made.samples} samples, {len(made.tensors)} tensors: {shown(out)}")

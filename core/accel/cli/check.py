@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, table
+from accel.cli.grouped import Sections, grouped
+
+app = family()
 
 
-@click.command()
-@flags.model_argument
-@flags.target_flag
-@flags.build_flags
-@click.option("--labels", type=flags.PATH, hidden=True)
-@flags.preprocessing_flags
-@flags.parse_flags
-@flags.flag("--all", "Show every node, not only the ones with a remark.", "every")
-def command(model: str, target: str, every: bool, **given: Any) -> None:
+@app.command(cls=Sections)
+@grouped
+def check(
+    model: flags.Model,
+    target: flags.Target,
+    build: flags.BuildFlags,
+    preprocessing: flags.PreprocessingFlags,
+    parse: flags.ParseFlags,
+    every: Annotated[bool, typer.Option("--all", help="Show every node, not only the ones with a remark.")] = False,
+) -> None:
     """Say which nodes a target runs, before a build.
 
     The exit code is 3 when a node is not supported.
@@ -32,8 +37,8 @@ def command(model: str, target: str, every: bool, **given: Any) -> None:
     from accel import driver
     from accel.errors import AccelError
 
-    parsed = driver.parse(model, flags.parse_options(given), cache=flags.cache_of(False))
-    nodes = driver.check(parsed, target, flags.build_options(given))
+    parsed = driver.parse(model, parse.options(), cache=flags.cache_of(False))
+    nodes = driver.check(parsed, target, build.options(preprocessing))
     bad = [n for n in nodes if not n.supported]
     failure = None
     if bad:

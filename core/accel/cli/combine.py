@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown
 
+app = family()
 
-@click.command()
-@click.argument("artifacts", nargs=-1, required=True, type=flags.PATH, metavar="ARTIFACT ARTIFACT...")
-@click.option("-o", "out", type=flags.PATH, required=True, help="The new artifact's folder.")
-def command(artifacts: tuple[Path, ...], out: Path) -> None:
+
+@app.command()
+def combine(
+    artifacts: flags.Artifacts,
+    out: Annotated[Path, typer.Option("-o", metavar="DIR", help="The new artifact's folder.")],
+) -> None:
     """Put artifacts of several batch sizes into one.
 
     \b
@@ -22,7 +27,7 @@ def command(artifacts: tuple[Path, ...], out: Path) -> None:
     """
     from accel import driver
 
-    made = driver.combine(list(artifacts), out)
+    made = driver.combine(artifacts, out)
     emit(
         {"path": made.path, "batches": made.manifest.batches, "notes": made.manifest.notes},
         lambda: f"{shown(made.path)}: batches {', '.join(map(str, made.manifest.batches))}",

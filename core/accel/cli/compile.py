@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
+from accel.cli.grouped import Sections, grouped
 from accel.cli.results import show_built
 
 if TYPE_CHECKING:
-    from accel.deployment import Deployment
+    from accel.deployment import Deployment, Request
 
 
-@click.command()
-@click.argument("model", required=False, metavar="[MODEL]")
-@flags.targets_flag
-@click.option("-r", "--recipe", type=flags.PATH, help="accel.toml to start from; flags override it.")
-@click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: build.")
-@flags.build_flags
-@flags.data_flags
-@flags.preprocessing_flags
-@flags.parse_flags
-@flags.no_cache_flag
-def command(
-    model: str | None, target: tuple[str, ...], recipe: Path | None, out: Path | None, no_cache: bool, **given: Any
+app = family()
+
+
+@app.command(cls=Sections)
+@grouped
+def compile(
+    *,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="The network; default: the recipe's.")] = None,
+    target: flags.Targets = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", "-r", metavar="FILE", help="accel.toml to start from; flags override it."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", metavar="DIR", help="Folder for the artifacts; default: build.")
+    ] = None,
+    build: flags.BuildFlags,
+    data: flags.DataFlags,
+    preprocessing: flags.PreprocessingFlags,
+    parse: flags.ParseFlags,
+    no_cache: flags.NoCache = False,
 ) -> None:
     """Parse, calibrate and build for one or several targets.
 
@@ -40,54 +51,66 @@ def command(
       accel compile -r accel.toml --precision fp16
     """
     from accel import deployment as work
+    from accel.errors import AccelError
 
-    plan = deployment_of(model, target, recipe, out, given)
+    base = start(recipe)
+    if not (model or base.source):
+        raise AccelError("no network was named", code="usage.arguments", hints=["accel compile net.onnx ..."])
+    plan = replace(
+        base,
+        source=model or base.source,
+        output=out or base.output,
+        requests=requests(base, target, build, preprocessing, data.labels),
+        parse=parse.options(base.parse),
+        preprocessing=preprocessing.over(base.preprocessing),
+        calibration_data=work.Data(
+            data.data or base.calibration_data.source, {**base.calibration_data.options, **data.options()}
+        ),
+        calibration_file=build.calibration or base.calibration_file,
+        calibrate=data.calibrate_options(base.calibrate),
+    )
     work.preflight(plan)
     cache = flags.cache_of(no_cache)
     show_built(work.build(plan, work.parse(plan, cache), cache))
 
 
-def deployment_of(
-    model: str | None, targets: tuple[str, ...], recipe: Path | None, out: Path | None, given: dict[str, Any]
-) -> Deployment:
-    """What the recipe says, with the flags over it."""
-    from accel.deployment import Data, Deployment, Request
-    from accel.errors import AccelError
-
-    base = Deployment(source="", output=Path("build"))
+def start(recipe: Path | None) -> Deployment:
+    """What the recipe says, or nothing yet."""
     if recipe is not None:
         from accel.recipe import load
 
-        base = load(recipe)
-    if not (model or base.source):
-        raise AccelError("no network was named", code="usage.arguments", hints=["accel compile net.onnx ..."])
-    requests = base.requests
+        return load(recipe)
+    from accel.deployment import Deployment
+
+    return Deployment(source="", output=Path("build"))
+
+
+def requests(
+    base: Deployment,
+    targets: flags.Words,
+    build: flags.BuildFlags,
+    preprocessing: flags.PreprocessingFlags,
+    labels: Path | None,
+) -> tuple[Request, ...]:
+    """The targets of the command line, or else the recipe's, each with the flags over what the recipe says of it."""
+    from accel.deployment import Request
+    from accel.errors import AccelError
+
+    wanted = base.requests
     if targets:
         known = {r.target: r for r in base.requests}
-        requests = tuple(known.get(t, Request(t)) for t in dict.fromkeys(targets))
-    if not requests:
+        wanted = tuple(known.get(t, Request(t)) for t in dict.fromkeys(targets))
+    if not wanted:
         raise AccelError(
             "no target was named", code="usage.target", hints=["Name one: --target bm1684", "accel targets"]
         )
-    wanted = tuple(w.strip() for w in given["precision"].split(",") if w.strip())
-    plain = {**given, "precision": ""}
-    requests = tuple(
+    precisions = tuple(w.strip() for w in build.precision.split(",") if w.strip())
+    build = replace(build, precision="")  # a request has several
+    return tuple(
         replace(
             r,
-            precisions=wanted or r.precisions,
-            options=flags.build_options(plain, replace(r.options, preprocessing=base.preprocessing)),
+            precisions=precisions or r.precisions,
+            options=build.options(preprocessing, labels, replace(r.options, preprocessing=base.preprocessing)),
         )
-        for r in requests
-    )
-    options = {**base.calibration_data.options, **flags.data_options(given)}
-    return replace(
-        base,
-        source=model or base.source,
-        output=out or base.output,
-        requests=requests,
-        parse=flags.parse_options(given, base.parse),
-        preprocessing=flags.preprocessing(base.preprocessing, given),
-        calibration_data=Data(given["data"] or base.calibration_data.source, options),
-        calibration_file=given["calibration"] or base.calibration_file,
-        calibrate=flags.calibrate_options(given, base.calibrate),
+        for r in wanted
     )

@@ -1,32 +1,61 @@
-"""``accel completion``: the script a shell loads."""
+"""``accel completion``: the script a shell loads, and the answers to its questions."""
 
 from __future__ import annotations
 
-import click
+from typing import Annotated, Literal, TypeAlias
 
-from accel.cli.app import app
+import typer
+
+from accel.cli.app import family
 from accel.cli.console import emit
+from accel.cli.names import COMPLETE
 
-PLACES = {
-    "bash": "accel completion bash > ~/.local/share/bash-completion/completions/accel",
-    "zsh": "accel completion zsh > ~/.zfunc/_accel",
-    "fish": "accel completion fish > ~/.config/fish/completions/accel.fish",
-}
+AUTOLOADED = """
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _accel_completion "$@"
+fi
+"""
+"""zsh reads the file when it completes for the first time, and wants an answer at once."""
+
+Shell: TypeAlias = Literal["bash", "zsh", "fish"]
+
+app = family()
 
 
-@click.command()
-@click.argument("shell", type=click.Choice(list(PLACES)))
-def command(shell: str) -> None:
+@app.command()
+def completion(shell: Annotated[Shell, typer.Argument(help="Whose script.")]) -> None:
     """Print the script that completes commands in a shell.
 
     \b
     Examples:
       accel completion bash > ~/.local/share/bash-completion/completions/accel
       accel completion zsh > ~/.zfunc/_accel
+      accel completion fish > ~/.config/fish/completions/accel.fish
     """
-    from click.shell_completion import get_completion_class
+    from contextlib import redirect_stdout
+    from io import StringIO
 
-    kind = get_completion_class(shell)
-    assert kind is not None
-    script = kind(app, {}, "accel", "_ACCEL_COMPLETE").source()
+    with redirect_stdout(StringIO()) as written:
+        answer(f"source_{shell}")
+    script = written.getvalue().strip()  # zsh looks for #compdef in the first line
+    if shell == "zsh":
+        script += AUTOLOADED
     emit({"shell": shell, "script": script}, lambda: script)
+
+
+def answer(question: str) -> int:
+    """Print what a shell asks for by :data:`COMPLETE`: ``source_bash`` its script, ``complete_bash`` completions.
+
+    Returns:
+        The exit code.
+    """
+    from typer.completion import get_completion_inspect_parameters, shell_complete
+    from typer.main import get_command
+
+    from accel.cli.app import app as accel
+
+    get_completion_inspect_parameters()  # makes the shells known to Typer
+    try:
+        return shell_complete(get_command(accel), {}, "accel", COMPLETE, question)
+    except (Exception, KeyboardInterrupt):  # a broken plugin, say: there is no place for an error below a prompt
+        return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -104,6 +103,8 @@ def wrapped(label: str, text: str) -> str:
 
 def write_json(value: Any) -> None:
     """One JSON object on one line; a NaN becomes null, as JSON has none."""
+    import json
+
     sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
 
 

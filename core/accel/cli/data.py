@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown
 
+app = family()
 
-@click.group()
-def command() -> None:
+
+@app.callback()
+def data() -> None:
     """Prepare sample data (pack pictures into an LMDB).
 
     \b
@@ -20,28 +24,25 @@ def command() -> None:
     """
 
 
-@command.command()
-@click.argument("source", type=flags.PATH)
-@click.argument("output", type=flags.PATH)
-@click.option("--size", default="", metavar="H,W", help="Stretch to this many pixels; default: as they are.")
-@click.option("--encoded", type=click.Choice(["jpg", "png"]), default=None, help="Store files, not raw pixels.")
-@click.option("--quality", type=click.IntRange(1, 95), default=95, help="Of --encoded jpg.")
-@flags.flag("--gray", "One channel.")
-@click.option("--shuffle", type=int, default=None, metavar="SEED", help="Mix the order.")
-@click.option("--root", type=flags.PATH, help="Folder of a list's pictures.")
-@click.option("--labels", type=flags.PATH, help="Class names, one a line, for folders named by class.")
-@flags.flag("--skip-bad", "Leave unreadable pictures out, and name them.")
+@app.command()
 def pack(
-    source: Path,
-    output: Path,
-    size: str,
-    encoded: str | None,
-    quality: int,
-    gray: bool,
-    shuffle: int | None,
-    root: Path | None,
-    labels: Path | None,
-    skip_bad: bool,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or list file of pictures.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The LMDB to write.")],
+    size: Annotated[
+        str, typer.Option("--size", metavar="H,W", help="Stretch to this many pixels; default: as they are.")
+    ] = "",
+    encoded: Annotated[
+        Literal["jpg", "png"] | None, typer.Option("--encoded", help="Store files, not raw pixels.")
+    ] = None,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=95, metavar="Q", help="Of --encoded jpg.")] = 95,
+    gray: Annotated[bool, typer.Option("--gray", help="One channel.")] = False,
+    shuffle: Annotated[int | None, typer.Option("--shuffle", metavar="SEED", help="Mix the order.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of a list's pictures.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Class names, one a line, for folders named by class."),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable pictures out, and name them.")] = False,
 ) -> None:
     """Write pictures to Caffe's LMDB form.
 

@@ -6,17 +6,25 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown, size, table
 
+app = family()
 
-@click.command()
-@click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: beside the example.")
-@click.option("--backend", default="reference", metavar="B", help="auto, vendor or reference.")
-def command(out: Path | None, backend: str) -> None:
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="DIR", help="Folder for the artifacts; default: beside the example."),
+    ] = None,
+    backend: Annotated[str, typer.Option("--backend", metavar="B", help="auto, vendor or reference.")] = "reference",
+) -> None:
     """Compile a real network for three chips and compare.
 
     Takes real weights and photos out of installed packages (`make setup` of the repository installs them).
@@ -26,15 +34,15 @@ def command(out: Path | None, backend: str) -> None:
       accel demo
       accel demo --backend auto
     """
-    demo = _load()
-    rows = demo.run(out, flags.choice(backend, "--backend", ("auto", "vendor", "reference")))
+    example = _load()
+    rows = example.run(out, flags.choice(backend, "--backend", ("auto", "vendor", "reference")))
 
     def text() -> str:
         cells = [
             (r.target, r.precision, r.backend, r.top1, r.top5, r.cosine, size(r.bytes), f"{r.seconds:.1f}")
             for r in rows
         ]
-        where = out or demo.HERE / "work" / "build"
+        where = out or example.HERE / "work" / "build"
         return "\n".join(
             [
                 table(("target", "precision", "by", "top-1", "top-5", "cosine", "size", "seconds"), cells),

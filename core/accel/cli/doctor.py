@@ -7,16 +7,22 @@ import platform
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
-from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown, size, table
 
+app = family()
 
-@click.command()
-@flags.flag("--probe", "Also prove every installed toolchain by compiling something tiny.")
-def command(probe: bool) -> None:
+
+@app.command()
+def doctor(
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also prove every installed toolchain by compiling something tiny.")
+    ] = False,
+) -> None:
     """Say what is installed and what is wrong.
 
     The exit code is 4 when an installed plugin or toolchain is broken.

@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
+from accel.cli.grouped import Sections, grouped
 from accel.cli.results import show_reports
 
-_BARS = {
-    "min_top1": "top1",
-    "min_top5": "top5",
-    "min_cosine": "cosine",
-    "min_sqnr": "sqnr",
-    "min_agreement": "agreement",
-}
+_bar = partial(typer.Option, rich_help_panel="Exit 5 below", metavar="VALUE")
+
+app = family()
 
 
-@click.command()
-@click.argument("artifacts", nargs=-1, required=True, type=flags.PATH, metavar="ARTIFACT...")
-@click.option("--against", default="", metavar="MODEL", help="Float network to compare with.")
-@click.option("--task", default="", help="classification ...; default: only the comparison.")
-@flags.many("--task-option", "NAME=VALUE", "Option of the task.")
-@click.option("--topk", type=click.IntRange(1), default=5, help="The k of top-k.")
-@flags.flag("--layers", "Compare inner tensors too, and name the first that diverges.")
-@click.option("--stages", default="", metavar="A,B", help="Stages side by side, where the chip's tools have them.")
-@click.option("--min-top1", type=float, help="Exit 5 below this.")
-@click.option("--min-top5", type=float, help="Exit 5 below this.")
-@click.option("--min-cosine", type=float, help="Exit 5 below this.")
-@click.option("--min-sqnr", type=float, help="Exit 5 below this many dB.")
-@click.option("--min-agreement", type=float, help="Exit 5 below this.")
-@flags.many("--min", "METRIC=VALUE", "Exit 5 below this, for any metric.", "least")
-@click.option("--simulator", default="", help="Which simulator of the vendor.")
-@click.option("--device", default="auto", help="auto, simulator or a device number.")
-@click.option("--workers", type=click.IntRange(1), default=1, help="Simulator processes side by side.")
-@flags.data_flags
-@flags.preprocessing_flags
-@flags.parse_flags
-def command(artifacts: tuple[Path, ...], **given: Any) -> None:
+@dataclass(frozen=True)
+class BarFlags:
+    """What the figures must reach."""
+
+    top1: Annotated[float | None, _bar("--min-top1", help="Share of right first answers.")] = None
+    top5: Annotated[float | None, _bar("--min-top5", help="Share of right answers among five.")] = None
+    cosine: Annotated[float | None, _bar("--min-cosine", help="Cosine of the outputs against float.")] = None
+    sqnr: Annotated[float | None, _bar("--min-sqnr", help="Signal to quantisation noise, in dB.")] = None
+    agreement: Annotated[float | None, _bar("--min-agreement", help="Share of answers that float gives too.")] = None
+    others: Annotated[
+        flags.Words, typer.Option("--min", rich_help_panel="Exit 5 below", metavar="METRIC=VALUE", help="Any metric.")
+    ] = None
+
+    def least(self) -> dict[str, float]:
+        """Bars by metric."""
+        named = {name: value for name, value in asdict(self).items() if name != "others" and value is not None}
+        return named | {k: flags.numbers(v, "--min")[0] for k, v in flags.pairs(self.others, "--min").items()}
+
+
+@app.command(cls=Sections)
+@grouped
+def evaluate(
+    *,
+    artifacts: flags.Artifacts,
+    against: Annotated[str, typer.Option("--against", metavar="MODEL", help="Float network to compare with.")] = "",
+    task: Annotated[
+        str, typer.Option("--task", metavar="NAME", help="classification ...; default: only the comparison.")
+    ] = "",
+    task_option: Annotated[
+        flags.Words, typer.Option("--task-option", metavar="NAME=VALUE", help="Option of the task.")
+    ] = None,
+    topk: Annotated[int, typer.Option("--topk", min=1, metavar="K", help="The k of top-k.")] = 5,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Compare inner tensors too, and name the first that diverges.")
+    ] = False,
+    stages: Annotated[
+        str, typer.Option("--stages", metavar="A,B", help="Stages side by side, where the chip's tools have them.")
+    ] = "",
+    simulator: flags.Simulator = "",
+    device: flags.Device = "auto",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, metavar="N", help="Simulator processes side by side.")
+    ] = 1,
+    bars: BarFlags,
+    data: flags.DataFlags,
+    preprocessing: flags.PreprocessingFlags,
+    parse: flags.ParseFlags,
+) -> None:
     """Measure how right artifacts are.
 
     With --task on labelled data, with --against the float network, or both. Below a --min bar the exit code is 5.
@@ -49,54 +76,46 @@ def command(artifacts: tuple[Path, ...], **given: Any) -> None:
       accel evaluate build/net-bm1684-int8 -d photos/ --against net.onnx --layers
       accel evaluate build/* -d val/ --task classification --min-top1 0.75
     """
-    from dataclasses import replace
-
     from accel import deployment as work
     from accel import driver
     from accel.errors import AccelError
     from accel.options import EvaluateOptions, RunOptions
 
-    if not given["data"]:
+    if not data.data:
         raise AccelError("evaluation needs samples", code="usage.data", hints=["Give a folder: --data photos/"])
-    if not given["task"] and not given["against"]:
+    if not task and not against:
         raise AccelError(
             "there is nothing to compare with",
             code="usage.evaluate",
             hints=["The float network: --against net.onnx", "Labelled data: --task classification"],
         )
-    bars = {metric: given[option] for option, metric in _BARS.items() if given[option] is not None}
-    for name, value in flags.pairs(given["least"], "--min").items():
-        bars[name] = flags.numbers(value, "--min")[0]
+    least = bars.least()
     opened = [driver.open_artifact(path) for path in artifacts]
-    model = (
-        driver.parse(given["against"], flags.parse_options(given), cache=flags.cache_of(False))
-        if given["against"]
-        else None
-    )
-    options = flags.data_options(given)
-    if given["labels"] is not None:
-        options["labels"] = str(given["labels"])
-    task_options = flags.pairs(given["task_option"], "--task-option")
-    if given["task"] and given["labels"] is not None:
-        task_options.setdefault("labels", str(given["labels"]))
+    model = driver.parse(against, parse.options(), cache=flags.cache_of(False)) if against else None
+    options = data.options()
+    task_options = flags.pairs(task_option, "--task-option")
+    if data.labels is not None:
+        options["labels"] = str(data.labels)
+        if task:
+            task_options.setdefault("labels", str(data.labels))
     plan = work.Deployment(
-        source=given["against"],
+        source=against,
         output=Path(),
-        evaluation_data=work.Data(given["data"], options),
+        evaluation_data=work.Data(data.data, options),
         evaluate=EvaluateOptions(
-            samples=given["samples"],
-            layers=given["layers"],
-            skip_bad=given["skip_bad"],
-            topk=given["topk"],
-            stages=tuple(w for w in given["stages"].split(",") if w),
+            samples=data.samples,
+            layers=layers,
+            skip_bad=data.skip_bad,
+            topk=topk,
+            stages=tuple(w for w in stages.split(",") if w),
         ),
-        run=RunOptions(simulator=given["simulator"], device=given["device"], workers=given["workers"]),
-        task=given["task"],
+        run=RunOptions(simulator=simulator, device=device, workers=workers),
+        task=task,
         task_options=task_options,
-        bars=work.Bars(least=bars),
+        bars=work.Bars(least=least),
     )
     reports = []
     for artifact in opened:
-        pre = flags.preprocessing(artifact.manifest.preprocessing, given)
+        pre = preprocessing.over(artifact.manifest.preprocessing)
         reports.append(work.evaluate(replace(plan, preprocessing=pre), artifact, model))
     show_reports(reports, work.require(reports, plan.bars))

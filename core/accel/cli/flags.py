@@ -1,116 +1,242 @@
-"""Flags that several commands share, and the option classes they become."""
+"""Options that several commands share: aliases, groups of them as data classes, and what they become."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_type_hints
 
-import click
+import typer
 
+from accel.cli.names import target_names
 from accel.errors import AccelError
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from accel.cache import Cache
     from accel.options import BuildOptions, CalibrateOptions, ParseOptions
     from accel.preprocessing import Preprocessing
 
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class TargetName(click.ParamType[str]):
-    """A chip's name; the shell completes it from metadata alone."""
-
-    name = "target"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        from accel.plugins import registry
-
-        names = [n for e in registry().targets.values() for n in (e.name, *e.aliases)]
-        return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+Words: TypeAlias = list[str] | None
+"""What Typer makes of an option that may be given several times; None where it is not given."""
 
 
-def together(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
-    """Several options as one decorator, in the order they are listed in the help."""
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The network: .onnx, or what a frontend reads.")]
+Artifact = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Folder of an artifact.")]
+Artifacts = Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Folders of artifacts.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", metavar="TARGET", autocompletion=target_names, help="Chip, as `accel targets` lists it."
+    ),
+]
+Targets = Annotated[
+    Words,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        autocompletion=target_names,
+        help="Chip, as `accel targets` lists it; several times.",
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do all the work again and keep nothing.")]
+Simulator = Annotated[str, typer.Option("--simulator", metavar="NAME", help="Which simulator of the vendor.")]
+Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, simulator or a number.")]
 
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
+_data = partial(typer.Option, rich_help_panel="Samples")
+_build = partial(typer.Option, rich_help_panel="Build")
+_parse = partial(typer.Option, rich_help_panel="Reading the network")
+_pixels = partial(typer.Option, rich_help_panel="Preprocessing of pictures")
 
-    return decorate
-
-
-def flag(name: str, text: str, *more: str) -> Callable[[Any], Any]:
-    """An on-switch."""
-    return click.option(name, *more, is_flag=True, help=text)
+DataOption = Annotated[Words, _data("--data-option", metavar="NAME=VALUE", help="Option of the data reader.")]
+SkipBad = Annotated[bool, _data("--skip-bad", help="Leave unreadable samples out, and name them.")]
 
 
-def many(name: str, metavar: str, text: str, *more: str) -> Callable[[Any], Any]:
-    """An option that may be given several times."""
-    return click.option(name, *more, multiple=True, metavar=metavar, help=text)
+@dataclass(frozen=True)
+class DataFlags:
+    """Which samples, and how they are read."""
+
+    data: Annotated[
+        str, _data("--data", "-d", metavar="DATA", help="Samples: folder, list file, .npz, or KIND:PATH.")
+    ] = ""
+    data_option: DataOption = None
+    samples: Annotated[
+        int, _data("--samples", min=0, metavar="N", show_default=False, help="At most this many samples; 0: all.")
+    ] = 0
+    skip_bad: SkipBad = False
+    labels: Annotated[Path | None, _data("--labels", metavar="FILE", help="Class names, one a line.")] = None
+
+    def options(self) -> dict[str, str]:
+        """The data reader's options: named ones and ``--data-option``."""
+        return reader_options(self.data_option, self.samples, self.skip_bad)
+
+    def calibrate_options(self, base: CalibrateOptions | None = None) -> CalibrateOptions:
+        """The options of the calibrate stage as ``compile`` and ``build`` have them."""
+        from accel.options import CalibrateOptions
+
+        start = base or CalibrateOptions()
+        return replace(start, samples=self.samples) if self.samples else start
 
 
-PATH = click.Path(path_type=Path)
+@dataclass(frozen=True)
+class ParseFlags:
+    """How a network is read."""
 
-model_argument = click.argument("model", metavar="MODEL")
-target_flag = click.option(
-    "--target", "-t", type=TargetName(), required=True, help="Chip, as `accel targets` lists it."
-)
-targets_flag = click.option(
-    "--target", "-t", type=TargetName(), multiple=True, help="Chip, as `accel targets` lists it; several times."
-)
-no_cache_flag = flag("--no-cache", "Do all the work again and keep nothing.")
+    shape: Annotated[
+        Words,
+        _parse(
+            "--shape", "--input-shape", metavar="[INPUT=]1,3,224,224", help="Shape of an input, for free dimensions."
+        ),
+    ] = None
+    output: Annotated[Words, _parse("--output", metavar="TENSOR", help="Cut the network at this tensor.")] = None
+    rename: Annotated[Words, _parse("--rename", metavar="OLD=NEW", help="Rename an input.")] = None
+    weights: Annotated[Path | None, _parse("--weights", metavar="FILE", help="Second file of a two-file format.")] = (
+        None
+    )
+    frontend: Annotated[
+        str, _parse("--frontend", metavar="NAME", help="Frontend to read with; default: by the file.")
+    ] = ""
+    no_simplify: Annotated[bool, _parse("--no-simplify", help="Keep the graph as it is.")] = False
+    name: Annotated[str, _parse("--name", metavar="NAME", help="Name of the model; default: the file's.")] = ""
+    parse_option: Annotated[Words, _parse("--parse-option", metavar="NAME=VALUE", help="Option of one frontend.")] = (
+        None
+    )
 
-data_flags = together(
-    click.option("--data", "-d", default="", help="Samples: folder, list file, .npz, or KIND:PATH."),
-    many("--data-option", "NAME=VALUE", "Option of the data reader."),
-    click.option("--samples", type=click.IntRange(0), default=0, help="At most this many samples; 0: all."),
-    flag("--skip-bad", "Leave unreadable samples out, and name them."),
-    click.option("--labels", type=PATH, help="Class names, one a line."),
-)
-parse_flags = together(
-    many("--shape", "[INPUT=]1,3,224,224", "Shape of an input, for free dimensions.", "--input-shape", "shape"),
-    many("--output", "TENSOR", "Cut the network at this tensor."),
-    many("--rename", "OLD=NEW", "Rename an input."),
-    click.option("--weights", type=PATH, help="Second file of a two-file format."),
-    click.option("--frontend", default="", help="Frontend to read with; default: by the file."),
-    flag("--no-simplify", "Keep the graph as it is."),
-    click.option("--name", default="", help="Name of the model; default: the file's."),
-    many("--parse-option", "NAME=VALUE", "Option of one frontend."),
-)
-preprocessing_flags = together(
-    click.option("--size", default="", metavar="H,W", help="Pixels of the input; default: the model's."),
-    click.option("--resize", default="", metavar="KIND", help="stretch, short_side[:PIXELS] or letterbox."),
-    click.option("--interpolation", default="", metavar="F", help="bilinear, bicubic, nearest or area."),
-    click.option("--color", default="", metavar="ORDER", help="rgb, bgr or gray."),
-    click.option("--layout", default="", metavar="L", help="NCHW or NHWC."),
-    click.option("--scale", type=float, help="Factor on the 0..255 pixel, applied first."),
-    click.option("--mean", default="", metavar="M[,M,M]", help="Subtracted, in units after --scale."),
-    click.option("--std", default="", metavar="S[,S,S]", help="Divided by, in units after --scale."),
-)
-build_flags = together(
-    click.option("--precision", "-p", default="", metavar="P", help="Precision; default: the chip's first."),
-    click.option("--backend", default="", metavar="B", help="auto, vendor or reference."),
-    click.option("--method", default="", metavar="M", help="Thresholds: auto, minmax, percentile, kl, mse, aciq."),
-    click.option("--calibrator", default="", metavar="WHO", help="accel: our thresholds; vendor: the tool's own."),
-    click.option("--calibration", type=PATH, help="Statistics of `accel calibrate`, instead of --data."),
-    click.option("--batch", default="", metavar="N[,N]", help="Batch sizes the artifact runs."),
-    flag("--dynamic", "Dynamic shapes, where the compiler has them."),
-    click.option("--opt", type=int, help="Optimisation level of the vendor's compiler."),
-    click.option("--cores", type=int, help="Cores (clusters) to build for."),
-    many("--node-precision", "NODE=P", "Precision of one node."),
-    flag("--fold-preprocessing", "Put mean, std and scale inside the network."),
-    click.option("--int-io", default="", metavar="SIDES", help="input, output or both: integers there."),
-    many("--pass", "NAME=on|off", "Switch a preparation pass.", "pass_"),
-    many("--set", "NAME=VALUE", "Option that only this chip has.", "set_"),
-)
+    def options(self, base: ParseOptions | None = None) -> ParseOptions:
+        """The options of the parse stage; flags override ``base``."""
+        from accel.options import ParseOptions
+
+        changes: dict[str, Any] = {
+            "frontend": "" if self.frontend == "auto" else self.frontend,
+            "weights": self.weights,
+            "input_shapes": shapes(self.shape),
+            "output_names": tuple(self.output or ()),
+            "renames": pairs(self.rename, "--rename"),
+            "name": self.name,
+            "extra": pairs(self.parse_option, "--parse-option"),
+        }
+        changes = {k: v for k, v in changes.items() if v}
+        if self.no_simplify:
+            changes["simplify"] = False
+        return replace(base or ParseOptions(), **changes)
+
+
+@dataclass(frozen=True)
+class PreprocessingFlags:
+    """What happens to a picture on its way into the network."""
+
+    size: Annotated[str, _pixels("--size", metavar="H,W", help="Pixels of the input; default: the model's.")] = ""
+    resize: Annotated[str, _pixels("--resize", metavar="KIND", help="stretch, short_side[:PIXELS] or letterbox.")] = ""
+    interpolation: Annotated[
+        str, _pixels("--interpolation", metavar="F", help="bilinear, bicubic, nearest or area.")
+    ] = ""
+    color: Annotated[str, _pixels("--color", metavar="ORDER", help="rgb, bgr or gray.")] = ""
+    layout: Annotated[str, _pixels("--layout", metavar="L", help="NCHW or NHWC.")] = ""
+    scale: Annotated[
+        float | None, _pixels("--scale", metavar="S", help="Factor on the 0..255 pixel, applied first.")
+    ] = None
+    mean: Annotated[str, _pixels("--mean", metavar="M[,M,M]", help="Subtracted, in units after --scale.")] = ""
+    std: Annotated[str, _pixels("--std", metavar="S[,S,S]", help="Divided by, in units after --scale.")] = ""
+
+    def over(self, base: Preprocessing | None) -> Preprocessing | None:
+        """``base`` (a recipe's or an artifact's) with the flags that were given; None when there is neither."""
+        from accel.preprocessing import Preprocessing
+
+        kinds = get_type_hints(Preprocessing)
+        changes: dict[str, Any] = {}
+        if self.size:
+            pixels = integers(self.size, "--size")
+            if len(pixels) not in (1, 2):
+                raise AccelError("--size is H,W", code="usage.arguments")
+            changes["size"] = (pixels[0], pixels[-1])
+        if self.resize:
+            kind, _, side = self.resize.partition(":")
+            changes["resize"] = choice(kind, "--resize", get_args(kinds["resize"]))
+            if side:
+                changes["resize_to"] = integers(side, "--resize")[0]
+        for name in ("color", "layout", "interpolation"):
+            if value := getattr(self, name):
+                changes[name] = choice(value, f"--{name}", get_args(kinds[name]))
+        if self.scale is not None:
+            changes["scale"] = self.scale
+        for name in ("mean", "std"):
+            if value := getattr(self, name):
+                changes[name] = numbers(value, f"--{name}")
+        if "std" in changes and 0.0 in changes["std"]:
+            raise AccelError("--std cannot be 0", code="usage.arguments")
+        return replace(base or Preprocessing(), **changes) if changes else base
+
+
+@dataclass(frozen=True)
+class BuildFlags:
+    """How a network is built for a chip."""
+
+    precision: Annotated[
+        str, _build("--precision", "-p", metavar="P", help="Precision; default: the chip's first.")
+    ] = ""
+    backend: Annotated[str, _build("--backend", metavar="B", help="auto, vendor or reference.")] = ""
+    method: Annotated[
+        str, _build("--method", metavar="M", help="Thresholds: auto, minmax, percentile, kl, mse, aciq.")
+    ] = ""
+    calibrator: Annotated[
+        str, _build("--calibrator", metavar="WHO", help="accel: our thresholds; vendor: the tool's own.")
+    ] = ""
+    calibration: Annotated[
+        Path | None,
+        _build("--calibration", metavar="FILE", help="Statistics of `accel calibrate`, instead of --data."),
+    ] = None
+    batch: Annotated[str, _build("--batch", metavar="N[,N]", help="Batch sizes the artifact runs.")] = ""
+    dynamic: Annotated[bool, _build("--dynamic", help="Dynamic shapes, where the compiler has them.")] = False
+    opt: Annotated[
+        int | None, _build("--opt", metavar="LEVEL", help="Optimisation level of the vendor's compiler.")
+    ] = None
+    cores: Annotated[int | None, _build("--cores", metavar="N", help="Cores (clusters) to build for.")] = None
+    node_precision: Annotated[Words, _build("--node-precision", metavar="NODE=P", help="Precision of one node.")] = None
+    fold_preprocessing: Annotated[
+        bool, _build("--fold-preprocessing", help="Put mean, std and scale inside the network.")
+    ] = False
+    int_io: Annotated[str, _build("--int-io", metavar="SIDES", help="input, output or both: integers there.")] = ""
+    pass_: Annotated[Words, _build("--pass", metavar="NAME=on|off", help="Switch a preparation pass.")] = None
+    set_: Annotated[Words, _build("--set", metavar="NAME=VALUE", help="Option that only this chip has.")] = None
+
+    def options(
+        self, preprocessing: PreprocessingFlags, labels: Path | None = None, base: BuildOptions | None = None
+    ) -> BuildOptions:
+        """The options of the build stage; flags that were given override ``base``.
+
+        Args:
+            preprocessing: Flags over the preprocessing of ``base``.
+            labels: File of class names to put into the artifact.
+            base: From a recipe.
+        """
+        from accel.options import Backend, BuildOptions
+
+        changes: dict[str, Any] = {
+            "precision": self.precision,
+            "method": self.method,
+            "batches": integers(self.batch, "--batch"),
+            "opt": self.opt,
+            "cores": self.cores,
+            "node_precisions": pairs(self.node_precision, "--node-precision"),
+            "passes": switches(self.pass_),
+            "set": pairs(self.set_, "--set"),
+            "dynamic": self.dynamic,
+            "fold_preprocessing": self.fold_preprocessing,
+            "labels": read_labels(labels),
+        }
+        if self.backend:
+            changes["backend"] = choice(self.backend, "--backend", get_args(Backend))
+        if self.calibrator:
+            changes["calibrator"] = choice(self.calibrator, "--calibrator", ("accel", "vendor"))
+        if self.int_io:
+            words = [w.strip() for w in self.int_io.split(",")]
+            changes["int_io"] = frozenset(choice(w, "--int-io", ("input", "output")) for w in words)
+        start = base or BuildOptions()
+        changes = {k: v for k, v in changes.items() if v not in (None, "", (), {}, False)}
+        changes["preprocessing"] = preprocessing.over(start.preprocessing)
+        return replace(start, **changes)
 
 
 def pairs(words: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -178,91 +304,6 @@ def shapes(words: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def preprocessing(base: Preprocessing | None, given: Mapping[str, Any]) -> Preprocessing | None:
-    """``base`` with the flags that were given; None when there is neither.
-
-    Args:
-        base: From a recipe or an artifact.
-        given: ``size``, ``resize``, ``interpolation``, ``color``, ``layout``, ``scale``, ``mean``, ``std`` as typed.
-    """
-    from accel.preprocessing import Preprocessing
-
-    kinds = get_type_hints(Preprocessing)
-    changes: dict[str, Any] = {}
-    if given.get("size"):
-        pixels = integers(given["size"], "--size")
-        if len(pixels) not in (1, 2):
-            raise AccelError("--size is H,W", code="usage.arguments")
-        changes["size"] = (pixels[0], pixels[-1])
-    if given.get("resize"):
-        kind, _, side = given["resize"].partition(":")
-        changes["resize"] = choice(kind, "--resize", get_args(kinds["resize"]))
-        if side:
-            changes["resize_to"] = integers(side, "--resize")[0]
-    for name in ("color", "layout", "interpolation"):
-        if given.get(name):
-            changes[name] = choice(given[name], f"--{name}", get_args(kinds[name]))
-    if given.get("scale") is not None:
-        changes["scale"] = given["scale"]
-    for name in ("mean", "std"):
-        if given.get(name):
-            changes[name] = numbers(given[name], f"--{name}")
-    if "std" in changes and 0.0 in changes["std"]:
-        raise AccelError("--std cannot be 0", code="usage.arguments")
-    return replace(base or Preprocessing(), **changes) if changes else base
-
-
-def parse_options(given: Mapping[str, Any], base: ParseOptions | None = None) -> ParseOptions:
-    """The options of the parse stage; flags override ``base``."""
-    from accel.options import ParseOptions
-
-    changes: dict[str, Any] = {
-        "frontend": given["frontend"],
-        "weights": given["weights"],
-        "input_shapes": shapes(given["shape"]),
-        "output_names": tuple(given["output"] or ()),
-        "renames": pairs(given["rename"], "--rename"),
-        "name": given["name"],
-        "extra": pairs(given["parse_option"], "--parse-option"),
-    }
-    if changes["frontend"] == "auto":
-        changes["frontend"] = ""
-    changes = {k: v for k, v in changes.items() if v}
-    if given["no_simplify"]:
-        changes["simplify"] = False
-    return replace(base or ParseOptions(), **changes)
-
-
-def build_options(given: Mapping[str, Any], base: BuildOptions | None = None) -> BuildOptions:
-    """The options of the build stage; flags that were given override ``base``."""
-    from accel.options import Backend, BuildOptions
-
-    changes: dict[str, Any] = {
-        "precision": given["precision"],
-        "method": given["method"],
-        "batches": integers(given["batch"], "--batch"),
-        "opt": given["opt"],
-        "cores": given["cores"],
-        "node_precisions": pairs(given["node_precision"], "--node-precision"),
-        "passes": switches(given["pass_"]),
-        "set": pairs(given["set_"], "--set"),
-        "dynamic": given["dynamic"],
-        "fold_preprocessing": given["fold_preprocessing"],
-        "labels": read_labels(given["labels"]),
-    }
-    if given["backend"]:
-        changes["backend"] = choice(given["backend"], "--backend", get_args(Backend))
-    if given["calibrator"]:
-        changes["calibrator"] = choice(given["calibrator"], "--calibrator", ("accel", "vendor"))
-    if given["int_io"]:
-        words = [w.strip() for w in given["int_io"].split(",")]
-        changes["int_io"] = frozenset(choice(w, "--int-io", ("input", "output")) for w in words)
-    start = base or BuildOptions()
-    changes = {k: v for k, v in changes.items() if v not in (None, "", (), {}, False)}
-    changes["preprocessing"] = preprocessing(start.preprocessing, given)
-    return replace(start, **changes)
-
-
 def read_labels(path: Path | None) -> tuple[str, ...]:
     """Class names, one a line.
 
@@ -283,19 +324,11 @@ def cache_of(no_cache: bool) -> Cache:
     return NoCache() if no_cache else Cache()
 
 
-def data_options(given: Mapping[str, Any]) -> dict[str, str]:
-    """The data reader's options: named ones and ``--data-option``."""
-    options = pairs(given["data_option"], "--data-option")
-    if given.get("samples"):
-        options.setdefault("samples", str(given["samples"]))
-    if given.get("skip_bad"):
+def reader_options(words: Words, samples: int, skip_bad: bool) -> dict[str, str]:
+    """A data reader's options, as it takes them."""
+    options = pairs(words, "--data-option")
+    if samples:
+        options.setdefault("samples", str(samples))
+    if skip_bad:
         options["skip_bad"] = "yes"
     return options
-
-
-def calibrate_options(given: Mapping[str, Any], base: CalibrateOptions | None = None) -> CalibrateOptions:
-    """The options of the calibrate stage as ``compile`` and ``build`` have them."""
-    from accel.options import CalibrateOptions
-
-    start = base or CalibrateOptions()
-    return replace(start, samples=given["samples"]) if given.get("samples") else start

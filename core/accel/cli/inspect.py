@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
-from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown, size, table, wrapped
 from accel.cli.results import reports_text
 
+app = family()
 
-@click.command()
-@click.argument("path", type=flags.PATH)
-@flags.flag("--nodes", "Also what every node became.")
-def command(path: Path, nodes: bool) -> None:
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Artifact, .onnx, or a file that a vendor's tool made.")],
+    nodes: Annotated[bool, typer.Option("--nodes", help="Also what every node became.")] = False,
+) -> None:
     """Describe an artifact, a network or a vendor's file.
 
     \b

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from accel.cli import console
+from accel.cli.names import COMPLETE
 from accel.errors import AccelError, ExitCode, stage
 from accel.progress import use_sink
 
@@ -45,6 +46,10 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
+    if question := os.environ.get(COMPLETE):
+        from accel.cli.completion import answer
+
+        return answer(question)
     arguments = take_flags(arguments)
     sink = _sink()
     try:
@@ -84,26 +89,29 @@ def take_flags(arguments: list[str]) -> list[str]:
 
 
 def _invoke(arguments: list[str]) -> None:
-    import click
+    import typer
+    from typer.main import get_command
 
     from accel.cli.app import app
 
-    if "_ACCEL_COMPLETE" in os.environ:
-        app.main(args=arguments, prog_name="accel")
+    usage_error: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports it by no other name
+    command = get_command(app)
     with stage(""):
-        # Not app.main(): it would turn Ctrl-C and a broken pipe into exceptions and exit codes of its own.
+        # Not app(): it would turn Ctrl-C and a broken pipe into exceptions and exit codes of its own.
         try:
-            with app.make_context("accel", arguments or ["--help"]) as context:
-                app.invoke(context)
-        except click.exceptions.Exit as leave:
+            with command.make_context("accel", arguments or ["--help"]) as context:
+                command.invoke(context)
+        except typer.Exit as leave:
             if leave.exit_code:
                 raise AccelError("stopped", code="usage") from leave
-        except click.ClickException as error:
-            at = getattr(error, "ctx", None)
-            path = at.command_path if at is not None else "accel"
-            bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-            summary = "a subcommand is missing" if bare else error.format_message().rstrip()
-            raise AccelError(summary, code="usage.arguments", hints=[f"{path} --help"]) from error
+        except usage_error as error:
+            raise _usage(error) from error
+
+
+def _usage(error: Any) -> AccelError:
+    """Typer's complaint about the command line as one of ours."""
+    at = error.ctx.command_path if error.ctx is not None else f"accel {console.state.command}"
+    return AccelError(error.format_message().rstrip(), code="usage.arguments", hints=[f"{at} --help"])
 
 
 def _sink() -> Any:

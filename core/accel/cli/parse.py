@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown
+from accel.cli.grouped import Sections, grouped
+
+app = family()
 
 
-@click.command()
-@flags.model_argument
-@click.option("-o", "out", type=flags.PATH, help="ONNX file to write; default: only look.")
-@flags.parse_flags
-@flags.no_cache_flag
-def command(model: str, out: Path | None, no_cache: bool, **given: Any) -> None:
+@app.command(cls=Sections)
+@grouped
+def parse(
+    model: flags.Model,
+    parse: flags.ParseFlags,
+    out: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="ONNX file to write; default: only look.")
+    ] = None,
+    no_cache: flags.NoCache = False,
+) -> None:
     """Read a network into checked, simplified ONNX.
 
     \b
@@ -27,7 +35,7 @@ def command(model: str, out: Path | None, no_cache: bool, **given: Any) -> None:
     from accel import driver
     from accel.parsing import save_model
 
-    parsed = driver.parse(model, flags.parse_options(given), cache=flags.cache_of(no_cache))
+    parsed = driver.parse(model, parse.options(), cache=flags.cache_of(no_cache))
     if out is not None:
         save_model(parsed, out)
     result = {

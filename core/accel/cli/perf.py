@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.results import show_reports
 
+app = family()
 
-@click.command()
-@click.argument("artifacts", nargs=-1, required=True, type=flags.PATH, metavar="ARTIFACT...")
-@click.option("--device", default="auto", help="auto, simulator or a device number.")
-@click.option("--batch", type=click.IntRange(1), help="Batch to look at; default: the artifact's first.")
-@click.option("--opt", default="", metavar="0,1,...", help="Also compile at these levels and compare them.")
-def command(artifacts: tuple[Path, ...], device: str, batch: int | None, opt: str) -> None:
+
+@app.command()
+def perf(
+    artifacts: flags.Artifacts,
+    device: flags.Device = "auto",
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, metavar="N", help="Batch to look at; default: the artifact's first."),
+    ] = None,
+    opt: Annotated[
+        str, typer.Option("--opt", metavar="0,1,...", help="Also compile at these levels and compare them.")
+    ] = "",
+) -> None:
     """Show an artifact's speed and memory.
 
     Every figure says whether it was measured on a device, simulated by the vendor's estimator or

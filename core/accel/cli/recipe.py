@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown, state
+from accel.cli.names import target_names
 from accel.cli.results import built_facts, built_text, reports_text
 
 if TYPE_CHECKING:
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     from accel.model import Model
     from accel.report import Report
 
-STAGES = ("parse", "calibrate", "build", "evaluate")
+Stage: TypeAlias = Literal["parse", "calibrate", "build", "evaluate"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+app = family()
 
 
-@click.group()
-def command() -> None:
+@app.callback()
+def recipe() -> None:
     """Do what an accel.toml says.
 
     \b
@@ -32,22 +37,31 @@ def command() -> None:
     """
 
 
-@command.command()
-@click.argument("recipe", type=flags.PATH)
-@click.option("--only", type=click.Choice(STAGES), help="This stage alone, on what the earlier ones left.")
-@click.option("--from", "first", type=click.Choice(STAGES), help="Do this stage and the later ones anew.")
-@click.option("--target", "-t", type=flags.TargetName(), multiple=True, help="Only these targets of the recipe.")
-@click.option("-o", "out", type=flags.PATH, help="Folder for the artifacts; default: the recipe's.")
-@click.option("--html", type=flags.PATH, help="Write one self-contained page; default: the recipe's `report`.")
-@flags.no_cache_flag
+@app.command()
 def run(
-    recipe: Path,
-    only: str | None,
-    first: str | None,
-    target: tuple[str, ...],
-    out: Path | None,
-    html: Path | None,
-    no_cache: bool,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="An accel.toml.")],
+    only: Annotated[
+        Stage | None, typer.Option("--only", help="This stage alone, on what the earlier ones left.")
+    ] = None,
+    first: Annotated[Stage | None, typer.Option("--from", help="Do this stage and the later ones anew.")] = None,
+    target: Annotated[
+        flags.Words,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="TARGET",
+            autocompletion=target_names,
+            help="Only these targets of the recipe.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", metavar="DIR", help="Folder for the artifacts; default: the recipe's.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write one self-contained page; default: the recipe's `report`."),
+    ] = None,
+    no_cache: flags.NoCache = False,
 ) -> None:
     """Parse, calibrate, build and evaluate as the recipe says.
 
@@ -78,7 +92,7 @@ def run(
         work.preflight(plan)
     cache = flags.cache_of(no_cache)
 
-    def store(stage: str) -> Cache:
+    def store(stage: Stage) -> Cache:
         """No look into the cache from the stage on that must be done anew."""
         anew = first is not None and STAGES.index(stage) >= STAGES.index(first)
         return NoCache() if anew else cache

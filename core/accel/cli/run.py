@@ -3,46 +3,92 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+import typer
 
 from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, number, shown, table
+from accel.cli.grouped import Sections, grouped
 
 if TYPE_CHECKING:
     import numpy as np
 
     from accel.artifact import Artifact
     from accel.dataset import Sample
+    from accel.preprocessing import Preprocessing
     from accel.runner import Runner
     from accel.task import Task
 
 
-@click.command()
-@click.argument("artifact", type=flags.PATH)
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("-o", "out", type=flags.PATH, help="Where outputs go: .npz or .json.")
-@click.option("--task", default="", help="What the outputs mean; default: classification where it fits.")
-@flags.many("--task-option", "NAME=VALUE", "Option of the task.")
-@click.option("--top", type=click.IntRange(1), default=5, help="Classes to show.")
-@click.option("--labels", type=flags.PATH, help="Class names, one a line.")
-@click.option("--image-dir", type=flags.PATH, help="Folder of pictures, as one more INPUT.")
-@click.option("--file-list", type=flags.PATH, help="List of pictures, one a line, as one more INPUT.")
-@click.option("--image-num", type=click.IntRange(0), default=0, help="At most so many samples; 0: all.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Detectors: least score of a box.")
-@click.option("--max-boxes", type=click.IntRange(1), help="Detectors: boxes a picture.")
-@click.option("--repeat", type=click.IntRange(0), default=0, help="Time so many runs of the first sample.")
-@click.option("--warmup", type=click.IntRange(0), default=1, help="Runs before the timing.")
-@click.option("--save-images", type=flags.PATH, help="Folder for pictures with the results drawn in.")
-@click.option("--simulator", default="", help="Which simulator of the vendor.")
-@click.option("--device", default="auto", help="auto, simulator or a device number.")
-@flags.flag("--skip-bad", "Leave unreadable samples out, and name them.")
-@flags.many("--data-option", "NAME=VALUE", "Option of the data reader.")
-@flags.preprocessing_flags
-def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: Any) -> None:
+_inputs = partial(typer.Option, rich_help_panel="Samples")
+_meaning = partial(typer.Option, rich_help_panel="What the outputs mean")
+
+app = family()
+
+
+@dataclass(frozen=True)
+class InputFlags:
+    """What the artifact runs on, beside the INPUTs."""
+
+    image_dir: Annotated[
+        Path | None, _inputs("--image-dir", metavar="DIR", help="Folder of pictures, as one more INPUT.")
+    ] = None
+    file_list: Annotated[
+        Path | None, _inputs("--file-list", metavar="FILE", help="List of pictures, one a line, as one more INPUT.")
+    ] = None
+    image_num: Annotated[
+        int, _inputs("--image-num", min=0, metavar="N", show_default=False, help="At most this many samples; 0: all.")
+    ] = 0
+    skip_bad: flags.SkipBad = False
+    data_option: flags.DataOption = None
+
+
+@dataclass(frozen=True)
+class TaskFlags:
+    """What the outputs mean."""
+
+    task: Annotated[str, _meaning("--task", metavar="NAME", help="Default: classification where it fits.")] = ""
+    task_option: Annotated[flags.Words, _meaning("--task-option", metavar="NAME=VALUE", help="Option of the task.")] = (
+        None
+    )
+    labels: Annotated[Path | None, _meaning("--labels", metavar="FILE", help="Class names, one a line.")] = None
+    top: Annotated[int, _meaning("--top", min=1, metavar="N", help="Classes to show.")] = 5
+    min_score: Annotated[
+        float | None, _meaning("--min-score", min=0, max=1, metavar="S", help="Detectors: least score of a box.")
+    ] = None
+    max_boxes: Annotated[
+        int | None, _meaning("--max-boxes", min=1, metavar="N", help="Detectors: boxes a picture.")
+    ] = None
+    save_images: Annotated[
+        Path | None, _meaning("--save-images", metavar="DIR", help="Folder for pictures with the results drawn in.")
+    ] = None
+
+
+@app.command(cls=Sections)
+@grouped
+def run(
+    *,
+    artifact: flags.Artifact,
+    inputs: Annotated[
+        flags.Words, typer.Argument(metavar="INPUT...", help="Pictures, folders, lists or arrays.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where outputs go: .npz or .json.")] = None,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=0, metavar="N", help="Time this many runs of the first sample.")
+    ] = 0,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, metavar="N", help="Runs before the timing.")] = 1,
+    simulator: flags.Simulator = "",
+    device: flags.Device = "auto",
+    given: InputFlags,
+    task: TaskFlags,
+    preprocessing: flags.PreprocessingFlags,
+) -> None:
     """Run an artifact on pictures or arrays.
 
     INPUT is a picture, a folder, a list file, .npy, .npz or raw .bin; NAME=FILE feeds one input of several.
@@ -58,25 +104,26 @@ def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: 
     from accel.errors import AccelError
     from accel.options import RunOptions
 
-    for option, kind in (("image_dir", "folder"), ("file_list", "list")):
-        if given[option] is not None:
-            inputs = (*inputs, f"{kind}:{given[option]}")
-    if not inputs:
+    words = list(inputs or ())
+    if given.image_dir is not None:
+        words.append(f"folder:{given.image_dir}")
+    if given.file_list is not None:
+        words.append(f"list:{given.file_list}")
+    if not words:
         raise AccelError("there is nothing to run on", code="usage.arguments", hints=["Name pictures: --image-dir DIR"])
     opened = driver.open_artifact(artifact)
-    preprocessing = flags.preprocessing(opened.manifest.preprocessing, given)
-    samples = _samples(opened, inputs, preprocessing, given)
-    options = RunOptions(simulator=given["simulator"], device=given["device"])
+    samples = _samples(opened, words, preprocessing.over(opened.manifest.preprocessing), given)
+    options = RunOptions(simulator=simulator, device=device)
     with driver.run(opened, options) as runner:
         results = _results(runner, samples)
-        timing = _timing(runner, results[0][0], given["repeat"], given["warmup"]) if given["repeat"] else None
-        task = _task(opened, runner, given)
+        timing = _timing(runner, results[0][0], repeat, warmup) if repeat else None
+        decoder = _decoder(opened, runner, task)
         device, provenance = runner.device, runner.provenance
     if out is not None:
         _write(out, results)
-    predictions = [task.decode(outputs, sample) for sample, outputs in results] if task is not None else None
-    if given["save_images"] is not None and task is not None and predictions is not None:
-        _draw(task, predictions, results, given["save_images"])
+    predictions = [decoder.decode(outputs, sample) for sample, outputs in results] if decoder is not None else None
+    if task.save_images is not None and decoder is not None and predictions is not None:
+        _draw(decoder, predictions, results, task.save_images)
     result = {
         "artifact": opened.path,
         "device": device,
@@ -110,7 +157,7 @@ def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: 
                 lines += ["  " + line for line in shown_.splitlines()]
         if timing is not None:
             lines.append(
-                f"{number(timing['median_ms'])} ms a run (median of {given['repeat']}, "
+                f"{number(timing['median_ms'])} ms a run (median of {repeat}, "
                 f"min {number(timing['min_ms'])}): {timing['meaning']}"
             )
         if out is not None:
@@ -120,19 +167,19 @@ def command(artifact: Path, inputs: tuple[str, ...], out: Path | None, **given: 
     emit(result, text)
 
 
-def _samples(artifact: Artifact, inputs: tuple[str, ...], preprocessing: Any, given: dict[str, Any]) -> list[Sample]:
+def _samples(
+    artifact: Artifact, inputs: list[str], preprocessing: Preprocessing | None, given: InputFlags
+) -> list[Sample]:
     from accel import driver
     from accel.dataset import Sample
     from accel.errors import AccelError
 
-    options = flags.data_options({**given, "samples": 0})
+    options = flags.reader_options(given.data_option, 0, given.skip_bad)
     names = {spec.name for spec in artifact.manifest.inputs}
     named = [word.partition("=") for word in inputs if word.partition("=")[0] in names and "=" in word]
     if named and len(named) < len(inputs):
         raise AccelError("give either NAME=FILE for every input or plain files", code="usage.input")
     if named:
-        from dataclasses import replace
-
         specs = {spec.name: spec for spec in artifact.manifest.inputs}
         if missing := names - {n for n, _, _ in named}:
             raise AccelError(f"no file for the input {sorted(missing)[0]!r}", code="usage.input")
@@ -143,7 +190,7 @@ def _samples(artifact: Artifact, inputs: tuple[str, ...], preprocessing: Any, gi
             feeds[name] = next(iter(driver.open_dataset(file, single, preprocessing, options))).inputs[name]
         return [Sample("inputs", feeds)]
     read = (s for word in inputs for s in driver.open_dataset(word, artifact, preprocessing, options))
-    return list(islice(read, given["image_num"] or None))
+    return list(islice(read, given.image_num or None))
 
 
 def _results(runner: Runner, samples: list[Sample]) -> list[tuple[Sample, dict[str, np.ndarray]]]:
@@ -187,25 +234,25 @@ def _timing(runner: Runner, sample: Sample, repeat: int, warmup: int) -> dict[st
     }
 
 
-def _task(artifact: Artifact, runner: Runner, given: dict[str, Any]) -> Task | None:
+def _decoder(artifact: Artifact, runner: Runner, given: TaskFlags) -> Task | None:
     """The task that was asked for, or classification when there are labels and one vector of scores."""
     from accel import driver
 
-    name, labels = given["task"], artifact.manifest.labels
+    name = given.task
     if not name:
         one = len(runner.outputs) == 1 and len([d for d in runner.outputs[0].shape if d != 1]) <= 2
-        if not (one and (labels or given["labels"])):
+        if not (one and (artifact.manifest.labels or given.labels)):
             return None
         name = "classification"
-    options = flags.pairs(given["task_option"], "--task-option")
+    options = flags.pairs(given.task_option, "--task-option")
     if name == "classification":
-        options.setdefault("topk", str(given["top"]))
-    if given["labels"] is not None:
-        options.setdefault("labels", str(given["labels"]))
-    if given["min_score"] is not None:
-        options |= {"score": str(given["min_score"]), "show": str(given["min_score"])}
-    if given["max_boxes"] is not None:
-        options["keep"] = str(given["max_boxes"])
+        options.setdefault("topk", str(given.top))
+    if given.labels is not None:
+        options.setdefault("labels", str(given.labels))
+    if given.min_score is not None:
+        options |= {"score": str(given.min_score), "show": str(given.min_score)}
+    if given.max_boxes is not None:
+        options["keep"] = str(given.max_boxes)
     return driver.make_task(name, options, artifact)
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+import typer
 
+from accel.cli.app import family
 from accel.cli.console import emit, number, screen_width, table
-from accel.cli.flags import TargetName
+from accel.cli.names import target_names
 
 if TYPE_CHECKING:
     from accel.target import Figure, Target
 
 
-@click.command()
-@click.argument("name", required=False, type=TargetName())
-def command(name: str | None) -> None:
+app = family()
+
+
+@app.command()
+def targets(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", autocompletion=target_names, help="The chip to show; default: list them all."),
+    ] = None,
+) -> None:
     """List the chips, or show one.
 
     \b

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from accel.cli import flags
+from accel.cli.app import family
 from accel.cli.console import emit, shown, size, table
 
 if TYPE_CHECKING:
     from accel.toolchain.spec import Toolchain
 
 
-@click.group()
-def command() -> None:
+app = family()
+
+
+@app.callback()
+def toolchain() -> None:
     """Install, list and remove vendors' compilers.
 
     Each lives in an environment of its own, never in this interpreter.
@@ -50,7 +53,7 @@ def find(name: str) -> Toolchain:
     return known[name]
 
 
-@command.command("list")
+@app.command("list")
 def list_() -> None:
     """What exists and what is installed."""
     from accel.toolchain.find import status
@@ -75,43 +78,54 @@ def list_() -> None:
     )
 
 
-@command.command()
-@click.argument("name")
-@click.option("--from", "wheels", type=flags.PATH, help="Folder of wheels, for machines without an index.")
-@flags.flag("--again", "Make it anew even if it is there.")
-def install(name: str, wheels: Path | None, again: bool) -> None:
+def known_names(incomplete: str) -> list[str]:
+    """Toolchains for the shell to complete."""
+    return [name for name in declared() if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=known_names, help="As `accel toolchain list` has it.")
+]
+
+
+@app.command()
+def install(
+    name: Name,
+    wheels: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Folder of wheels, for machines without an index.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make it anew even if it is there.")] = False,
+) -> None:
     """Make a vendor's environment, and prove that it works."""
     from accel.errors import stage
     from accel.progress import message
     from accel.toolchain.install import install as make
 
-    toolchain = find(name)
-    if toolchain.download_bytes and wheels is None:
-        message(f"{name} {toolchain.version}: about {size(toolchain.download_bytes)} to download")
+    found = find(name)
+    if found.download_bytes and wheels is None:
+        message(f"{name} {found.version}: about {size(found.download_bytes)} to download")
     with stage("toolchain"):
-        made = make(toolchain, wheels, again=again)
+        made = make(found, wheels, again=again)
     emit(
         {"toolchain": name, "version": made.version, "root": made.root},
         lambda: f"{name} {made.version} is installed: {shown(made.root)}",
     )
 
 
-@command.command()
-@click.argument("name")
-def remove(name: str) -> None:
+@app.command()
+def remove(name: Name) -> None:
     """Delete a vendor's environment."""
     from accel.errors import stage
     from accel.toolchain.install import remove as delete
 
-    toolchain = find(name)
+    found = find(name)
     with stage("toolchain"):
-        gone = delete(toolchain)
+        gone = delete(found)
     emit({"toolchain": name, "removed": gone}, lambda: f"{name} is removed" if gone else f"{name} was not installed")
 
 
-@command.command()
-@click.argument("name")
-def path(name: str) -> None:
+@app.command()
+def path(name: Name) -> None:
     """Print where a vendor's environment is."""
     from accel.toolchain.find import require
 
