@@ -14,6 +14,7 @@ from accel.artifacts import write_artifact
 from accel.errors import AccelError
 from accel.model import TensorSpec
 from accel.options import RunOptions
+from support.cli import Cli
 
 FAKE = Path(__file__).parent / "fakes" / "hrt_model_exec"
 
@@ -95,3 +96,8 @@ def test_a_device_asked_for_where_there_is_no_board(artifact: Artifact, monkeypa
     with pytest.raises(AccelError) as caught:
         driver.perf(artifact, RunOptions(device="0"))
     assert caught.value.code == "toolchain.missing"
+
+
+def test_from_the_command_line(board: Path, artifact: Artifact, cli: Cli) -> None:
+    found = cli.json("perf", str(artifact.path), "--threads", "8", "--core", "2", "--frames", "200")
+    assert "--thread_num=8 --core_id=2 --frame_count=200" in str(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from accel.cli.app import family
 from accel.cli.results import show_reports
 
 app = family()
+_device = partial(typer.Option, metavar="N", show_default=False)
 
 
 @app.command()
@@ -24,6 +26,9 @@ def perf(
     opt: Annotated[
         str, typer.Option("--opt", metavar="0,1,...", help="Also compile at these levels and compare them.")
     ] = "",
+    threads: Annotated[int, _device("--threads", min=1, help="On a device: threads that feed it.")] = 1,
+    core: Annotated[int, _device("--core", min=0, help="On a device: core to run on, from 1; 0: any.")] = 0,
+    frames: Annotated[int, _device("--frames", min=0, help="On a device: frames to measure over.")] = 0,
 ) -> None:
     """Show an artifact's speed and memory.
 
@@ -35,6 +40,7 @@ def perf(
       accel perf build/net-j5-int8
       accel perf build/*
       accel perf build/net-j5-int8 --opt 0,1,2,3
+      accel perf build/net-j5-int8 --device 0 --threads 8 --frames 1000
     """
     from dataclasses import replace
 
@@ -42,11 +48,12 @@ def perf(
     from accel.options import RunOptions
 
     levels = tuple(int(v) for v in flags.numbers(opt, "--opt")) if opt else ()
+    options = RunOptions(device=device, batch=batch, opt_levels=levels, threads=threads, core=core, frames=frames)
     reports = []
     for path in artifacts:
         artifact = driver.open_artifact(path)
         m = artifact.manifest
-        report = driver.perf(artifact, RunOptions(device=device, batch=batch, opt_levels=levels))
+        report = driver.perf(artifact, options)
         subject = {"target": m.target, "precision": m.precision, "backend": m.backend, "artifact": str(path)}
         reports.append(replace(report, subject={**subject, **report.subject}))
     show_reports(reports)
