@@ -102,8 +102,10 @@ def preflight(deployment: Deployment) -> None:
     """What can be known to fail before the network is read: targets, precisions, options, missing data.
 
     Raises:
-        AccelError: as :func:`accel.driver.plan`; ``usage.calibration``.
+        AccelError: as :func:`accel.driver.plan`; ``usage.calibration``; ``data.unreadable``.
     """
+    if deployment.calibration_data.source:
+        driver.require_data(deployment.calibration_data.source)
     given = deployment.calibration_data.source or deployment.calibration_file is not None
     for job in jobs(deployment, None):
         if needs_calibration(job) and not given:

@@ -21,7 +21,7 @@ from accel.jobs import (
     refuse_clashes,
 )
 from accel.looking import check, combine, inspect, inspect_artifact, perf
-from accel.opening import make_task, open_dataset
+from accel.opening import make_task, open_dataset, require_data
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.plugins import hooks
 from accel.target import Target
@@ -55,6 +55,7 @@ __all__ = [
     "perf",
     "plan",
     "prepare",
+    "require_data",
     "resolve",
     "run",
     "run_float",

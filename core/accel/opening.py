@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from accel.task import Task
 
 
+def require_data(source: str | Path) -> None:
+    """Fail before any work where samples are named by a path and nothing is there.
+
+    Raises:
+        AccelError: ``data.unreadable``. A ``kind:path`` is left to its reader.
+    """
+    if ":" not in str(source) and not Path(source).exists():
+        raise AccelError(
+            f"cannot read the data set {source}",
+            code="data.unreadable",
+            stage="data",
+            cause="no such file or folder",
+            hints=["Check the path and its permissions."],
+        )
+
+
 def open_dataset(
     source: str | Path,
     model: Model | Artifact,
@@ -64,7 +80,10 @@ def make_task(name: str, options: Mapping[str, str] | None = None, artifact: Art
     with stage("evaluate"):
         task: Task | None = hooks().accel_task(name=name, options=dict(options or {}))
         if task is None:
-            raise AccelError(f"there is no task {name!r}", code="usage.task", hints=["classification is built in."])
+            from accel.builtin.tasks import NAMES
+
+            known = f"Tasks that ship with accel: {', '.join(NAMES)}."
+            raise AccelError(f"there is no task {name!r}", code="usage.task", hints=[known])
         if artifact is not None:
             _introduce(task, artifact)
         return task

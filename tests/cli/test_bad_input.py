@@ -158,6 +158,28 @@ def test_missing_calibration_folder(cli, net, tmp_path) -> None:
     assert done.code in (1, 2) and "absent" in done.data["error"]["summary"]
 
 
+def test_missing_data_is_found_before_the_network_is_read(cli, tmp_path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no network")
+    for words in (
+        compile_words(tmp_path / "net.onnx", tmp_path / "out", "--data", tmp_path / "absent"),
+        ("build", tmp_path / "net.onnx", "-t", "bm1684", "-d", tmp_path / "absent", "-o", tmp_path / "out"),
+        ("calibrate", tmp_path / "net.onnx", "-d", tmp_path / "absent", "-o", tmp_path / "out"),
+    ):
+        assert refused(cli, 1, *words, out=tmp_path / "out")["code"] == "data.unreadable"
+
+
+def test_drawing_without_a_task(cli, artifact, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 16, 16), np.float32))
+    error = refused(cli, 2, "run", artifact, tmp_path / "x.npy", "--save-images", tmp_path / "found")
+    assert "--task" in " ".join(error["hints"]) and not (tmp_path / "found").exists()
+
+
+def test_unknown_task_names_the_known(cli, artifact, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 16, 16), np.float32))
+    error = refused(cli, 2, "run", artifact, tmp_path / "x.npy", "--task", "clasification")
+    assert "classification" in " ".join(error["hints"]) and "ssd" in " ".join(error["hints"])
+
+
 def test_no_calibration_at_all(cli, net, tmp_path) -> None:
     error = refused(cli, 2, *compile_words(net, tmp_path / "out"))
     assert any("--data" in h for h in error["hints"])
@@ -278,6 +300,21 @@ def test_output_below_a_file(cli, net, tmp_path) -> None:
 )
 def test_wrong_arguments(cli, words) -> None:
     refused(cli, 2, *words)
+
+
+def test_usage_errors_say_what_was_meant(cli) -> None:
+    assert "artifact's folder" in refused(cli, 2, "build", "net.onnx", "-t", "bm1684")["hints"][0]
+    assert "list, size, clean" in refused(cli, 2, "cache")["hints"][0]
+    assert refused(cli, 2, "compile", "net.onnx", "-t")["hints"] == ["accel compile --help"]
+    assert "\n" not in refused(cli, 2, "completion")["summary"]
+
+
+def test_errors_are_folded_on_a_terminal(cli, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    done = cli("build", "net.onnx", "-t", "bm1648", "-o", "out")
+    assert max(map(len, done.err.splitlines())) <= 60
+    assert "pip install accel-sophon" in " ".join(done.err.split())
 
 
 def test_vendor_backend_without_its_toolchain(cli, tiny, tmp_path, monkeypatch) -> None:

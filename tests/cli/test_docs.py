@@ -8,12 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
-from accel.cli.app import app
 from accel.cli.main import take_flags
 from PIL import Image
-from typer.core import TyperGroup
-from typer.main import get_command
+from support.cli import accepts
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -70,16 +67,7 @@ def test_commands_of_the_page_have_these_flags(page) -> None:
         words = take_flags(shlex.split(line, comments=True)[1:])
         if "nonsense" in words or not words:
             continue
-        command = get_command(app)
-        while isinstance(command, TyperGroup) and words:
-            command = command.get_command(typer.Context(command), words.pop(0))
-            assert command is not None, line
-        try:
-            command.make_context("x", words)
-        except typer.Exit:
-            pass
-        except typer.BadParameter.__bases__ as error:
-            raise AssertionError(f"{page.name}: {line}: {error.format_message()}") from error
+        accepts(words)
 
 
 def test_python_of_the_readme_runs(desk) -> None:

@@ -1,12 +1,21 @@
 """Help is complete, narrow enough, and the table says what the commands say."""
 
 import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from accel.cli.app import COMMANDS
-from support.cli import finish, process
+from accel.cli.main import take_flags
+from support.cli import accepts, finish, process
 from typer.core import TyperGroup
 from typer.main import get_command
+
+PATHS = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def command_of(name: str):
@@ -38,6 +47,13 @@ def test_help_fits_and_shows_an_example(words, cli) -> None:
         assert f"accel {words[0]}" in done.out.partition("Usage")[2].partition("Example")[2]
 
 
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_examples_of_the_help_are_commands(words, cli) -> None:
+    shown = re.findall(r"^    accel (.*)$", cli(*words, "--help").out, re.M)
+    for line in shown:
+        accepts(take_flags(shlex.split(line.partition(">")[0])))
+
+
 def test_no_arguments_show_the_help(cli) -> None:
     assert cli().out == cli("--help").out
 
@@ -58,6 +74,13 @@ def test_completion_offers_commands_and_targets() -> None:
 def test_completion_scripts(cli) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_ACCEL_COMPLETE" in cli("completion", shell).out
+    assert cli("completion", "zsh").out.startswith("#compdef accel\n")
+
+
+def test_completion_script_of_bash_completes() -> None:
+    asked = 'eval "$(accel completion bash)"; COMP_WORDS=(accel comp); COMP_CWORD=1; _accel_completion accel; '
+    done = subprocess.run(["bash", "-c", asked + 'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, env=PATHS)
+    assert done.stdout == "compile completion\n", done.stderr
 
 
 def test_version(cli) -> None:

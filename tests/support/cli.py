@@ -12,8 +12,12 @@ from typing import Any
 
 import onnx
 import pytest
+import typer
+from accel.cli.app import app
 from accel.cli.main import run
 from accel.testing.networks import TinyData, tiny_model
+from typer.core import TyperGroup
+from typer.main import get_command
 
 
 @dataclass
@@ -75,3 +79,17 @@ def write_tiny(folder: Path, *, count: int = 6) -> tuple[Path, Path]:
     for sample in TinyData(count):
         np.savez(data / f"{sample.name}.npz", x=sample.inputs["x"], label=sample.label)
     return model, data
+
+
+def accepts(words: list[str]) -> None:
+    """Assert that the command line takes these words, without doing what they say."""
+    line, command = " ".join(words), get_command(app)
+    while isinstance(command, TyperGroup) and words:
+        command, words = command.get_command(typer.Context(command), words[0]), words[1:]
+        assert command is not None, line
+    try:
+        command.make_context("x", words)
+    except typer.Exit:
+        pass
+    except typer.BadParameter.__bases__ as error:
+        raise AssertionError(f"{line}: {error.format_message()}") from error

@@ -53,6 +53,8 @@ def build(
         preflight(job)
         if needs_calibration(job) and not (data.data or build.calibration):
             raise calibration_missing(job)
+    if data.data:
+        driver.require_data(data.data)
     parsed = driver.parse(model, parse.options(), cache=cache)
     samples = None
     if data.data:

@@ -51,6 +51,7 @@ def calibrate(
 
     if not data.data:
         raise AccelError("calibration needs samples", code="usage.data", hints=["Give a folder: --data photos/"])
+    driver.require_data(data.data)
     cache = flags.cache_of(no_cache)
     parsed = driver.parse(model, parse.options(), cache=cache)
     samples = driver.open_dataset(data.data, parsed, preprocessing.over(None), data.options())

@@ -23,7 +23,7 @@ app = family()
 
 
 @app.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="Whose script.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
     """Print the script that completes commands in a shell.
 
     \b

@@ -72,11 +72,16 @@ def emit_error(error: AccelError) -> None:
         payload = error.payload if isinstance(error, ReportedError) else {"ok": False, "command": state.command}
         write_json({**payload, "error": error.as_dict(), "messages": state.messages})
         return
-    print(format_error(error), file=sys.stderr)
+    lines = format_error(error).splitlines()
+    if sys.stderr.isatty():
+        from shutil import get_terminal_size
+
+        lines = [folded(line, 9, get_terminal_size().columns) for line in lines]
+    print("\n".join(lines), file=sys.stderr)
 
 
 def format_error(error: AccelError) -> str:
-    """The error as a person reads it: what, why, where, what next."""
+    """The error as a person reads it: what, why, where, what next; a line each."""
     where = f" [{error.stage}]" if error.stage else ""
     lines = [f"error{where}: {error.summary}"]
     if error.cause:
@@ -99,6 +104,15 @@ def wrapped(label: str, text: str) -> str:
 
     columns = max(40, get_terminal_size().columns)
     return fill(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def folded(line: str, indent: int = 4, width: int | None = None) -> str:
+    """A long line broken at words, the rest indented; None: as wide as a table may be."""
+    from textwrap import fill
+
+    return fill(
+        line, width or screen_width(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def write_json(value: Any) -> None:

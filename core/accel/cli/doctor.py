@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from accel.cli.app import family
-from accel.cli.console import emit, shown, size, table
+from accel.cli.console import emit, folded, shown, size, table
 
 app = family()
 
@@ -82,7 +82,7 @@ def doctor(
     def text() -> str:
         lines = [
             f"accel {__version__}, Python {platform.python_version()}, {result['system']}, {os.cpu_count()} cores",
-            ", ".join(f"{k} {v}" for k, v in libraries.items()),
+            folded(", ".join(f"{k} {v}" for k, v in libraries.items()), indent=0),
             "",
             table(
                 ("plugin", "package", "version", "targets"),

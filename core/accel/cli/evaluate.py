@@ -89,6 +89,7 @@ def evaluate(
             code="usage.evaluate",
             hints=["The float network: --against net.onnx", "Labelled data: --task classification"],
         )
+    driver.require_data(data.data)
     least = bars.least()
     opened = [driver.open_artifact(path) for path in artifacts]
     model = driver.parse(against, parse.options(), cache=flags.cache_of(False)) if against else None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from accel.cli.app import family
-from accel.cli.console import emit, shown, size, table, wrapped
+from accel.cli.console import emit, folded, shown, size, table, wrapped
 from accel.cli.results import reports_text
 
 app = family()
@@ -61,7 +61,7 @@ def _artifact(path: Path, nodes: bool) -> None:
         ]
         if manifest.options:
             facts.append(("options", ", ".join(f"{k}={v}" for k, v in manifest.options.items())))
-        lines = [shown(artifact.path), *(f"  {k.ljust(9)} {v}" for k, v in facts)]
+        lines = [shown(artifact.path), *(folded(f"  {k.ljust(9)} {v}", indent=12) for k, v in facts)]
         lines += [f"  in        {spec}" for spec in manifest.inputs]
         lines += [f"  out       {spec}" for spec in manifest.outputs]
         files = [(f.path, f.role, size(f.bytes), f.sha256[:12]) for f in manifest.files]

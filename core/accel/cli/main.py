@@ -110,8 +110,15 @@ def _invoke(arguments: list[str]) -> None:
 
 def _usage(error: Any) -> AccelError:
     """Typer's complaint about the command line as one of ours."""
-    at = error.ctx.command_path if error.ctx is not None else f"accel {console.state.command}"
-    return AccelError(error.format_message().rstrip(), code="usage.arguments", hints=[f"{at} --help"])
+    context, parameter = error.ctx, getattr(error, "param", None)
+    at = context.command_path if context is not None else f"accel {console.state.command}"
+    hints = [f"{at} --help"]
+    if parameter is not None and parameter.help:
+        hints.insert(0, f"{parameter.get_help_record(context)[0]}: {parameter.help}")
+    commands = getattr(context and context.command, "commands", None)
+    if commands:
+        hints.insert(0, f"Choose one of: {', '.join(commands)}.")
+    return AccelError(" ".join(error.format_message().split()), code="usage.arguments", hints=hints)
 
 
 def _sink() -> Any:

@@ -110,7 +110,7 @@ def run(
     if given.file_list is not None:
         words.append(f"list:{given.file_list}")
     if not words:
-        raise AccelError("there is nothing to run on", code="usage.arguments", hints=["Name pictures: --image-dir DIR"])
+        raise AccelError("there is nothing to run on", code="usage.arguments", hints=[f"accel run {artifact} photos/"])
     opened = driver.open_artifact(artifact)
     samples = _samples(opened, words, preprocessing.over(opened.manifest.preprocessing), given)
     options = RunOptions(simulator=simulator, device=device)
@@ -118,6 +118,12 @@ def run(
         results = _results(runner, samples)
         timing = _timing(runner, results[0][0], repeat, warmup) if repeat else None
         decoder = _decoder(opened, runner, task)
+        if task.save_images is not None and decoder is None:
+            raise AccelError(
+                "--save-images needs to know what the outputs mean",
+                code="usage.task",
+                hints=["--task ssd, for example"],
+            )
         device, provenance = runner.device, runner.provenance
     if out is not None:
         _write(out, results)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accel.cli.app import family
-from accel.cli.console import emit, number, screen_width, table
+from accel.cli.console import emit, folded, number, table
 from accel.cli.names import target_names
 
 if TYPE_CHECKING:
@@ -118,14 +118,6 @@ def _numerics(target: Target, precision: str) -> tuple[str, str, str, str, str]:
         n.float_type,
         levels,
     )
-
-
-def folded(line: str) -> str:
-    """A long line broken at words, the rest indented."""
-    from textwrap import fill
-
-    width = screen_width()
-    return fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _scheme(scheme: Any) -> str:

@@ -85,7 +85,8 @@ def run_job(env: Environment, job: Job, folder: Path, log: Path, *, stage: str =
 
         def on_line(line: str) -> None:
             if line.startswith("accel-stage: "):
-                progress.message(_STAGES.get(line.removeprefix("accel-stage: ").strip(), ""))
+                if told := _STAGES.get(line.removeprefix("accel-stage: ").strip()):
+                    progress.message(told)
             elif (found := re.search(r"\]\s*(\d+)%$", line.strip())) and int(found.group(1)) > shown[0]:
                 shown[0] = int(found.group(1))
                 step.at(shown[0])
