@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import re
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,10 +24,9 @@ from accel.toolchain.find import (
     toolchains_dir,
     write_stamp,
 )
-from accel.toolchain.process import Completed, spawn
+from accel.toolchain.packages import install_packages
 from accel.toolchain.spec import Environment, Toolchain
-
-_TIMEOUT = 3600.0
+from accel.toolchain.uv_tool import find_python, make_environment
 
 
 def install(toolchain: Toolchain, wheels: Path | None = None, *, again: bool = False) -> Environment:
@@ -108,9 +104,9 @@ def installed() -> list[tuple[Path, Stamp]]:
 def _build(toolchain: Toolchain, part: Path, wheels: Path | None, log: Path) -> None:
     python = find_python(toolchain.python, log)
     # Relocatable: the environment is renamed once it is whole.
-    _uv(["venv", "--quiet", "--relocatable", "--allow-existing", "--python", str(python), str(part)], part, log)
+    make_environment(python, part, log)
     env = environment(toolchain, part)
-    _packages(toolchain, env, wheels, log)
+    install_packages(toolchain, env, wheels, log)
     if toolchain.post_install:
         toolchain.post_install(env)
     line = ""
@@ -126,127 +122,6 @@ def _build(toolchain: Toolchain, part: Path, wheels: Path | None, log: Path) -> 
         bytes=_size(part),
     )
     write_stamp(part, stamp)
-
-
-def find_python(version: str, log: Path) -> Path:
-    """An interpreter of this version (``3.10``): named by ``ACCEL_PYTHON``, known to uv, of pyenv, or fetched by uv.
-
-    Raises:
-        AccelError: ``toolchain.python`` when none can be had.
-    """
-    named = os.environ.get("ACCEL_PYTHON_" + version.replace(".", "_"))
-    if named:
-        return Path(named)
-    for local in (True, False):
-        arguments = ["python", "find", "--no-project", *(["--no-python-downloads"] if local else []), version]
-        found = _output(_uv_command(arguments))
-        if found:
-            return Path(found)
-        pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-        for candidate in sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True):
-            return candidate
-        if local:
-            with progress.step(f"Fetching Python {version}"):
-                _output(_uv_command(["python", "install", version]))
-    raise AccelError(
-        f"no Python {version} on this machine, and none could be fetched",
-        code="toolchain.python",
-        hints=[
-            f"Install it: apt install python{version}, pyenv install {version}, or uv python install {version}.",
-            f"Or name one: ACCEL_PYTHON_{version.replace('.', '_')}=/path/to/python{version}",
-        ],
-        log=log if log.exists() else None,
-    )
-
-
-def _packages(toolchain: Toolchain, env: Environment, wheels: Path | None, log: Path) -> None:
-    count = len(toolchain.requirements)
-    if not count:
-        return
-    arguments = [
-        "pip",
-        "install",
-        "--no-deps",
-        "--color=never",
-        "--python",
-        str(env.python),
-    ]
-    if wheels is not None:
-        if not wheels.is_dir():
-            raise AccelError(f"no folder {wheels}", code="usage.path", hints=["--from wants a folder of wheel files."])
-        arguments += ["--no-config", "--no-index", "--find-links", str(wheels.resolve())]
-    size = f" (about {toolchain.download_bytes / 1e6:.0f} MB)" if toolchain.download_bytes and not wheels else ""
-    with progress.step(f"Installing {count} packages for {toolchain.name}{size}", count) as step:
-        done = 0
-
-        def on_line(line: str) -> None:
-            nonlocal done
-            if re.match(r"\s*Downloaded |\s*\+ ", line):
-                done = min(done + 1, count)
-                step.at(done, note=line.strip())
-
-        extra = {} if wheels is not None or "UV_FIND_LINKS" in os.environ else toolchain.installer_variables
-        command = [*arguments, *toolchain.requirements]
-        completed = _uv(command, env.root, log, on_line=on_line, check=False, variables=extra)
-    if completed.rc:
-        raise _failed_download(toolchain, completed, wheels)
-
-
-def _failed_download(toolchain: Toolchain, completed: Completed, wheels: Path | None) -> AccelError:
-    text = completed.text()
-    if re.search(r"No space left|os error 28", text):
-        return _disk(toolchain, completed.log.parent)
-    # uv frames its reason: "x what", "`-> why", the why over several lines.
-    start = max(text.rfind("×"), text.rfind("\nerror:"), 0)
-    reason = " ".join(text[start:].translate(str.maketrans("×╰─▶│├", "      ")).split())
-    if wheels is not None:
-        hints = [f"{wheels} must hold a wheel of each of: {', '.join(toolchain.requirements)}"]
-    else:
-        hints = [
-            "Is the package index reachable? What was fetched is kept: run the same command again to go on.",
-            "On a machine behind a wall: fetch the wheels elsewhere (pip download --no-deps) and use --from FOLDER.",
-        ]
-    return AccelError(
-        f"the packages of {toolchain.name} could not be installed",
-        code="toolchain.download",
-        cause=reason[:600],
-        hints=hints,
-        log=completed.log,
-    )
-
-
-def _uv_command(arguments: Sequence[str]) -> list[str]:
-    import uv
-
-    return [uv.find_uv_bin(), *arguments]
-
-
-def _uv(
-    arguments: Sequence[str],
-    cwd: Path,
-    log: Path,
-    *,
-    on_line: object = None,
-    check: bool = True,
-    variables: Mapping[str, str] | None = None,
-) -> Completed:
-    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    environ.update(variables or {})
-    completed = spawn(_uv_command(arguments), environ, cwd=cwd, log=log, timeout=_TIMEOUT, on_line=on_line)  # type: ignore[arg-type]
-    if check and completed.rc:
-        raise AccelError(
-            f"uv {arguments[0]} failed",
-            code="toolchain.broken",
-            cause=completed.tail(3),
-            log=log,
-            hints=["Run the command again; `accel doctor` shows what is there."],
-        )
-    return completed
-
-
-def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _replace(part: Path, root: Path) -> None:

@@ -49,7 +49,9 @@ class Toolchain:
         bin: Directories for ``Environment.bin``, relative to the root of a managed environment.
         installed_bytes: About how much a managed environment takes, checked against the free space first.
         installer_variables: Environment variables of the installer (uv), for packages that lie on an index of
-            their own; not set when the user says where packages come from (``UV_FIND_LINKS``).
+            their own. The user's own sources (uv's or pip's) are asked first.
+        elsewhere: What to ask other sources for, by the requirement it stands for: the general index may have
+            another build of the same version.
         revision: Raise it when ``post_install`` changes, so that environments mended by the old one are made again.
     """
 
@@ -67,4 +69,5 @@ class Toolchain:
     bin: tuple[str, ...] = ("bin",)
     installed_bytes: int = 0
     installer_variables: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from accel.toolchain.spec import Environment, Toolchain
 
 
@@ -62,8 +64,10 @@ TORCH = Toolchain(
     ),
     download_bytes=250_000_000,
     installed_bytes=1_100_000_000,
-    # PyPI's wheel for x86-64 wants gigabytes of CUDA libraries; the CPU build lies on PyTorch's own index.
+    # PyPI's wheel for Linux wants gigabytes of CUDA libraries; the CPU build lies on PyTorch's own index, and on
+    # mirrors of it.
     installer_variables={"UV_TORCH_BACKEND": "cpu"},
+    elsewhere={"torch==2.13.0": "torch==2.13.0+cpu"} if sys.platform == "linux" else {},
     probe=_prove_torch,
 )
 
