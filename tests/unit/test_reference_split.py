@@ -7,6 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 from accel.builtin.reference.quantize import quantize
+from accel.builtin.reference.requantize import split_shifts
+from accel.builtin.reference.schemes import quantize as quantize_array
+from accel.builtin.reference.schemes import weight_grid
 from accel.calibration import Range
 from accel.model import Model, io_specs
 from accel.target import Numerics, QuantScheme
@@ -16,8 +19,8 @@ NUMERICS = Numerics(
     precision="int8",
     quantized_ops=frozenset({"Conv", "Add", "Relu"}),
     activation=QuantScheme(rule="step"),
-    weight=QuantScheme(granularity="channel", rule="step", narrow=True),
-    bias_bits=32,
+    weight=QuantScheme(granularity="channel", rule="step", narrow=True, rounding="half_away"),
+    bias_bits=31,
     requantize="split",
     details={"float_outputs": "yes"},
 )
@@ -63,15 +66,17 @@ def layer(
     out = np.empty((len(weights), *x.shape[1:]), np.int64)
     for at, row in enumerate(weights[:, :, 0, 0]):
         sw = max(step(np.abs(row).max()), np.float32(2.0**-23 * float(sy) / float(sx)))
-        codes = np.rint(row.astype(np.float64) / np.float64(sw)).astype(np.int64)
+        exact = row.astype(np.float64) / np.float64(sw)
+        codes = (np.sign(exact) * np.floor(np.abs(exact) + 0.5)).astype(np.int64)
         product = np.float64(np.float32(np.float32(sx) * np.float32(sw)))
         ratio = product / np.float64(sy)
         total = min(14 - int(np.floor(np.log2(ratio))), 37)
         m = min(int(np.rint(ratio * 2.0**total)), 32767)
-        after = max(k for k in range(total + 1) if 127 * 2**k < m * 2**15)
+        after = max(k for k in range(total + 1) if 127 * 2.0**k <= ratio * 2.0**total * 32767)
         acc = np.tensordot(codes, x, 1) + int(np.rint(0.5 * np.float64(sy) / product))
         if bias is not None:
             acc = acc + int(np.rint(np.float64(bias[at]) / product))
+            assert np.abs(acc).max() < 2**30
         if extra is not None:
             share = np.float64(extra[1]) / product
             power = 14 - int(np.floor(np.log2(share)))
@@ -89,6 +94,7 @@ def test_equal_to_integers(seed: int) -> None:
     bias = rng.standard_normal(8).astype(np.float32)
     if seed == 5:
         weights[3] = 1e-9  # a channel of nearly no weight
+        weights[4] = 0.0  # and one of none
     x = rng.standard_normal((1, 8, 6, 6)).astype(np.float32)
     made = quantize(network(weights, bias, last), NUMERICS, RANGES)
     got = onnxruntime.InferenceSession(made.proto.SerializeToString()).run(None, {"x": x})[0][0]
@@ -102,3 +108,33 @@ def test_equal_to_integers(seed: int) -> None:
     product = (np.float32(steps["s"]) * sw).astype(np.float64)
     expected = (sums + np.rint(bias / product)[:, None, None]) * product[:, None, None]
     assert np.allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def parameters(gain: float, bias: float) -> dict[str, int]:
+    """Codes of the weight and the bias of a 1x1 convolution of one channel."""
+    weights = np.float32(gain).reshape(1, 1, 1, 1)
+    model = network(weights, np.float32([bias]), np.ones((1, 1, 1, 1), np.float32))
+    made = quantize(model, NUMERICS, {**RANGES, "x": Range(-1, 1), "a": Range(0, 1)})
+    proto = made.proto
+    held = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
+    acc = next(n for n in proto.graph.node if n.output[0] == "a/codes/acc")
+    return {"weight": int(held[acc.input[1]].item()), "bias": int(held[acc.input[2]].item())}
+
+
+def test_biases_saturate_at_31_bits() -> None:
+    assert parameters(1e-7, -5e3)["bias"] == -(2**30)
+    assert parameters(1e-7, 5e3)["bias"] == 2**30  # 2^30 - 1 as float32
+
+
+def test_weights_round_ties_away_from_zero() -> None:
+    scheme = NUMERICS.weight
+    assert scheme is not None
+    on = weight_grid(scheme, np.float32([[127, 84.5, -84.5, 0.5, -0.5]]), 0)
+    assert quantize_array(np.float32([[127, 84.5, -84.5, 0.5, -0.5]]), on, 0).tolist() == [[127, 85, -85, 1, -1]]
+
+
+@pytest.mark.parametrize(("ratio", "after"), [(32512.945, 22), (32513.352, 23), (32512.5, 22), (32767.2, 23)])
+def test_the_ratio_decides_between_two_shifts(ratio: float, after: int) -> None:
+    """Multiplier 32513 goes with either shift (both seen in MobileNetV2 as hmct quantises it)."""
+    _, found = split_shifts(np.float64([ratio * 2.0**-24]), 127)
+    assert found == [after]

@@ -40,8 +40,8 @@ def _numerics(bits: int) -> Numerics:
         precision=f"int{bits}",
         quantized_ops=BPU_OPS,
         activation=QuantScheme(bits=bits, rule="step"),
-        weight=QuantScheme(bits=8, granularity="channel", rule="step", narrow=True),
-        bias_bits=32,
+        weight=QuantScheme(bits=8, granularity="channel", rule="step", narrow=True, rounding="half_away"),
+        bias_bits=31,
         requantize="split" if bits == 8 else "multiplier",
         # The last layer is handed to the host as its 32-bit sums.
         details={"float_outputs": "yes"},

@@ -86,9 +86,11 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
                 step = np.asarray(float(np.abs(weight).max(initial=0)) / 127 or 1.0)
             return replace(on, inverse=(1 / step).astype(np.float32), step=step)
         if numerics.requantize == "split" and on.step is not None:
-            # No channel's ratio of steps is below 2^-23: one of nearly no weight gets a larger step.
+            # No channel's ratio of steps is below 2^-23: one of nearly no weight, or none, gets a larger step.
             least = float(np.float32(2.0**-23 * float(y.scale) / float(x.scale)))
-            kept = np.asarray(np.maximum(on.step, least))
+            reduced = tuple(a for a in range(weight.ndim) if a != axis) if on.step.ndim else None
+            own = np.where(np.abs(weight).max(axis=reduced, initial=0) < schemes.TINY, 0.0, on.step)
+            kept = np.asarray(np.maximum(own, least))
             return replace(on, step=kept, inverse=(1.0 / kept).astype(np.float32))
         if bias is None or numerics.bias_bits is None or on.inverse.shape != bias.shape:
             return on
@@ -168,17 +170,14 @@ SPLIT_BITS = 15
 def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
     """``clip((((sum + bias) >> before) * m) >> after)`` with a 15-bit ``m``, all shifts floor.
 
-    ``bias`` holds half an output step. ``after`` is the largest that leaves sums within the output's range 16 bits
-    before the multiplication. A shortcut is added to the sum as ``(code * n) >> k`` with a 15-bit ``n``. (Horizon's
-    quantised networks, found by comparing every layer of them: equal to the last bit but where the last product
-    rounds in float32, about one value in 10^5.)
+    ``bias`` holds half an output step. The shifts are those of :func:`split_shifts`. A shortcut is added to the sum
+    as ``(code * n) >> k`` with a 15-bit ``n``. (Horizon's quantised networks, found by comparing every layer of them:
+    equal to the last bit.)
     """
     step = np.atleast_1d(product.step).astype(np.float32).astype(np.float64)
     ratio = step / float(on.scale)
-    total = np.minimum(SPLIT_BITS - 1 - np.floor(np.log2(ratio)), 37)
+    total, after = split_shifts(ratio, float(on.high))
     multiplier = np.minimum(np.rint(np.ldexp(ratio, total.astype(int))), 2.0**SPLIT_BITS - 1)
-    top = 2.0 ** (on.bits - 1) - 1
-    after = np.minimum(total, np.floor(np.log2(2.0**SPLIT_BITS * multiplier / top * (1 - 2.0**-40))))
     half = np.rint(0.5 * float(on.scale) / step)
     codes = half if product.bias is None else half + np.rint(product.bias.astype(np.float64) / step)
     room = 2.0 ** ((numerics.bias_bits or 32) - 1)
@@ -198,6 +197,17 @@ def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numeri
         acc = _floors(w, acc, shift, shift, product, f"{hint}/shifted", on.bits <= 8 and before.max() <= 7)
     code = _floor_product(w, acc, multiplier, after, product, hint)
     return w.op("Clip", [code, w.const(kept.low), w.const(kept.high)], hint)
+
+
+def split_shifts(ratio: NDArray[np.float64], top: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The whole shift and the one after the multiplication, by channel, for codes up to ``top``.
+
+    The multiplier has 15 bits. The sum of the largest code must not exceed 2^15 - 1 before the multiplication. The
+    ratio itself decides, not its multiplier: between two shifts lie multipliers that go with either.
+    """
+    total = np.minimum(SPLIT_BITS - 1 - np.floor(np.log2(ratio)), 37)
+    most = np.floor(np.log2((2.0**SPLIT_BITS - 1) * np.ldexp(ratio, total.astype(int)) / top))
+    return total, np.minimum(total, most)
 
 
 def _floors(
