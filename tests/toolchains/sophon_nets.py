@@ -20,7 +20,7 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     """Convolutions plain, depthwise and pointwise, an addition, pooling and a matrix product; 3x16x16 to 10.
 
     ``extra``: ``min`` puts a Min with a constant a channel behind the addition, ``hardmax`` an operator that
-    the compiler lacks.
+    the compiler lacks, ``dilated`` a dilation into the depthwise convolution.
     """
     nodes = [
         helper.make_node("Conv", ["input", "w1", "b1"], ["c1"], name="conv1", pads=[1] * 4, kernel_shape=[3, 3]),
@@ -34,6 +34,10 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     ]
     held = [weights("w1", 8, 3, 3, 3), weights("b1", 8), weights("w2", 8, 1, 3, 3), weights("b2", 8)]
     held += [weights("w3", 10, 8), weights("b3", 10)]
+    if extra == "dilated":
+        nodes[2] = helper.make_node(
+            "Conv", ["r1", "w2", "b2"], ["c2"], name="conv2", pads=[2] * 4, dilations=[2, 2], group=8, kernel_shape=[3, 3]
+        )
     if extra == "min":
         nodes.insert(4, helper.make_node("Min", ["sum", "limits"], ["kept"], name="minimum"))
         nodes[5].input[0] = "kept"

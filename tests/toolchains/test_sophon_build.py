@@ -190,6 +190,21 @@ def test_nonsense_with_exit_code_0_is_found(work: Work, tmp_path: Path) -> None:
     assert "nonsense" in nodes["minimum"].reason
 
 
+def test_a_dilated_depthwise_convolution(work: Work, tmp_path: Path) -> None:
+    # Left to itself, the compiler writes its weights for BM1684 in a wrong order: cosine 0.2, exit code 0.
+    model = driver.prepare(driver.parse(small_cnn(tmp_path / "dilated.onnx", extra="dilated")))
+    calibration = driver.calibrate(model, Clouds(8))
+    asked = BuildOptions(backend="vendor")
+    artifact = driver.build(model, "bm1684", tmp_path / "out", asked, calibration=calibration)
+    assert {n.node: n.precision for n in artifact.manifest.nodes}["conv2"] == "int8"
+    assert "spread_dilations" in artifact.manifest.passes
+    fast = outputs(artifact)
+    np.testing.assert_array_equal(outputs(artifact, simulator="cmodel"), fast)
+    with driver.run_float(model) as runner:
+        want = np.concatenate([runner.run(x.inputs)["logits"] for x in Clouds(4, seed=7)])
+    assert cosine(fast, want) > 0.95
+
+
 def test_an_operator_the_compiler_lacks(work: Work, tmp_path: Path) -> None:
     model = driver.parse(small_cnn(tmp_path / "hardmax.onnx", extra="hardmax"))
     assert not {n.node: n for n in driver.check(model, "bm1684", BuildOptions(precision="fp32"))}["mine"].supported

@@ -6,10 +6,11 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 from accel import driver
-from accel.options import BuildOptions, EvaluateOptions, ParseOptions
+from accel.artifact import Artifact
+from accel.model import Model
+from accel.options import BuildOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.preprocessing import Preprocessing
 from accel.toolchain.spec import Environment
 
@@ -27,28 +28,43 @@ def _example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99), ("int8", 0.9)])
-def test_it_finds_the_codes(
-    sophon_toolchain: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, least: float
-) -> None:
-    example = _example(monkeypatch)
-    example.make(tmp_path / "work", evaluation=8, calibration=16)
-    work = tmp_path / "work"
-    model = driver.prepare(
-        driver.parse(
-            work / "detect.prototxt",
-            ParseOptions(weights=work / "detect.caffemodel", input_shapes={"data": (1, 1, 384, 384)}, name="qr_ssd"),
-        )
+@pytest.fixture(scope="module")
+def qr(sophon_toolchain: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qr")
+    with pytest.MonkeyPatch.context() as patch:
+        _example(patch).make(folder, evaluation=8, calibration=16)
+    return folder
+
+
+HOW = Preprocessing(size=(384, 384), resize="stretch", color="gray", scale=1 / 255)
+
+
+def _build(qr: Path, out: Path, precision: str, frontend: str = "auto") -> tuple[Model, Artifact]:
+    asked = ParseOptions(
+        frontend=frontend, weights=qr / "detect.caffemodel", input_shapes={"data": (1, 1, 384, 384)}, name="qr_ssd"
     )
-    how = Preprocessing(size=(384, 384), resize="stretch", color="gray", scale=1 / 255)
+    model = driver.prepare(driver.parse(qr / "detect.prototxt", asked))
     calibration = None
     if precision == "int8":
-        calibration = driver.calibrate(model, driver.open_dataset(f"lmdb:{work / 'calibration.lmdb'}", model, how))
-    options = BuildOptions(backend="vendor", precision=precision, preprocessing=how)
-    artifact = driver.build(model, "bm1684", tmp_path / "out", options, calibration=calibration)
-    scenes = driver.open_dataset(f"coco:{work / 'scenes' / 'boxes.json'}", model, how)
-    with driver.run(artifact) as runner:
-        report = driver.evaluate(runner, scenes, driver.make_task("ssd", {}, artifact), EvaluateOptions())
-    found = report.metric("AP50").value
-    assert found is not None and found >= least
-    assert np.isfinite(found)
+        calibration = driver.calibrate(model, driver.open_dataset(f"lmdb:{qr / 'calibration.lmdb'}", model, HOW))
+    options = BuildOptions(backend="vendor", precision=precision, preprocessing=HOW)
+    return model, driver.build(model, "bm1684", out, options, calibration=calibration)
+
+
+def _found(qr: Path, model: Model, artifact: Artifact, simulator: str, samples: int, metric: str) -> float:
+    scenes = driver.open_dataset(f"coco:{qr / 'scenes' / 'boxes.json'}", model, HOW)
+    with driver.run(artifact, RunOptions(simulator=simulator)) as runner:
+        task = driver.make_task("ssd", {}, artifact)
+        report = driver.evaluate(runner, scenes, task, EvaluateOptions(samples=samples))
+    value = report.metric(metric).value
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_it_finds_the_codes(qr: Path, tmp_path: Path, precision: str) -> None:
+    model, artifact = _build(qr, tmp_path / "out", precision)
+    assert _found(qr, model, artifact, "mlir", 0, "AP50") >= 0.99
+    # The very bmodel: its dilated depthwise convolutions came out as nonsense once, with exit code 0.
+    assert _found(qr, model, artifact, "cmodel", 3, "AP75") >= 0.99
+    assert not [n for n in artifact.manifest.notes if "lowered graph differ" in n and "1.0000" not in n]

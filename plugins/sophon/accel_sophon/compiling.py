@@ -1,0 +1,172 @@
+"""One batch size through the compiler: transform, thresholds, precisions, deploy, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accel import progress
+from accel.model import Model
+from accel.options import BuildOptions
+from accel.target import Target
+
+from accel_sophon import commands, mlir, table
+from accel_sophon.commands import Bench
+from accel_sophon.names import producers, tensor_by_location
+from accel_sophon.refusals import refuse_free
+from accel_sophon.thresholds import Thresholds, ours, vendors
+from accel_sophon.transforms import Transformed, identifier, to_mlir
+from accel_sophon.verify import Verdict, verify
+
+if TYPE_CHECKING:
+    from accel.calibration import Calibration, Range
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One batch size, compiled.
+
+    Attributes:
+        batch: Samples a run.
+        model: The network at this batch.
+        folder: Working directory.
+        bmodel: The compiled file.
+        lowered: The lowered graph, for the fast simulator.
+        float_mlir: The graph before lowering.
+        renamed: New tensor names by the model's.
+        verdict: What the comparison with float found.
+    """
+
+    batch: int
+    model: Model
+    folder: Path
+    bmodel: Path
+    lowered: Path
+    float_mlir: Path
+    renamed: Mapping[str, str]
+    tensors: Mapping[str, str]
+    verdict: Verdict | None
+    thresholds: Thresholds | None
+
+
+def compile_batch(
+    bench: Bench,
+    network: Model,
+    batch: int,
+    target: Target,
+    options: BuildOptions,
+    calibration: Calibration | None,
+    kept: Mapping[str, Range],
+) -> Compiled:
+    from accel.builtin.prepare.batch import set_batch
+
+    numerics = target.numerics_for(options.precision)
+    model = set_batch(network, batch)
+    refuse_free(model)
+    made = to_mlir(bench, model)
+    module = mlir.read(made.mlir)
+    tensors = _tensors(module, model, made)
+    thresholds = None
+    if numerics.quantized:
+        if options.calibrator == "vendor":
+            thresholds = vendors(bench, made.mlir, model, target, options)
+        else:
+            assert calibration is not None  # the driver has seen to it
+            note = f"{options.method} over {calibration.samples} samples"
+            thresholds = ours(bench, module, tensors, kept, note)
+    precisions = _precisions(bench, module, tensors, model, options, target, thresholds)
+    bmodel = bench.folder / f"{identifier(model.name)}_{target.arch}.bmodel"
+    commands.deploy(
+        bench,
+        made.mlir,
+        bmodel,
+        chip=target.arch,
+        mode=table.MODES[numerics.precision],
+        calibration=thresholds.table if thresholds else None,
+        precisions=precisions,
+        extra=_extra(target, options),
+    )
+    lowered = commands.lowered(bench)
+    verdict = None
+    if options.set.get("verify", "yes") != "no":
+        with progress.step("comparing with float"):
+            verdict = verify(bench, model, made, tensors, lowered, bmodel, target, calibration, options)
+    return Compiled(batch, model, bench.folder, bmodel, lowered, made.mlir, made.renamed, tensors, verdict, thresholds)
+
+
+def _tensors(module: mlir.Module, model: Model, made: Transformed) -> dict[str, str]:
+    back = {new: old for old, new in made.renamed.items()}
+    known = {made.renamed.get(name, name): op for name, op in producers(model.proto).items()}
+    places = [name for op in module.values() for name in op.names]
+    return {place: back.get(tensor, tensor) for place, tensor in tensor_by_location(places, known).items()}
+
+
+def _precisions(
+    bench: Bench,
+    module: mlir.Module,
+    tensors: Mapping[str, str],
+    model: Model,
+    options: BuildOptions,
+    target: Target,
+    thresholds: Thresholds | None,
+) -> Path | None:
+    wanted = {n: target.numerics_for(p).precision for n, p in options.node_precisions.items()}
+    outputs = _stored_outputs(model, set(tensors.values()))
+    if thresholds and options.calibrator != "vendor":
+        wanted = {**_without_integer_form(target, options, model, outputs, set(tensors.values())), **wanted}
+    if not wanted:
+        return thresholds.precisions if thresholds else None
+    path = bench.folder / "quantize_table"
+    table.write_precisions(path, table.locations_of_nodes(module, tensors, outputs, wanted))
+    if thresholds and thresholds.precisions:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(thresholds.precisions.read_text(encoding="utf-8"))
+    return path
+
+
+def _without_integer_form(
+    target: Target, options: BuildOptions, model: Model, outputs: Mapping[str, tuple[str, ...]], stored: set[str]
+) -> dict[str, str]:
+    """``fp32`` for the nodes that the chip's numerics compute in float: left to itself, the compiler makes integers of
+    some of them that the chip then computes differently (powers, roots and quotients on BM1684)."""
+    numerics = target.numerics_for(options.precision)
+    if "fp32" not in target.numerics:
+        return {}
+    return {
+        node.name: "fp32"
+        for node in model.proto.graph.node
+        if node.op_type not in numerics.quantized_ops and any(o in stored for o in outputs[node.name])
+    }
+
+
+def _stored_outputs(model: Model, stored: set[str]) -> dict[str, tuple[str, ...]]:
+    """Output tensors by node; those of the activation behind it for a node that the compiler fuses with one."""
+    graph = model.proto.graph
+    readers: dict[str, list[tuple[str, ...]]] = {}
+    for node in graph.node:
+        if node.op_type in ("Relu", "Clip"):
+            readers.setdefault(node.input[0], []).append(tuple(node.output))
+    found = {}
+    for node in graph.node:
+        own = tuple(node.output)
+        behind = readers.get(node.output[0], [])
+        found[node.name] = behind[0] if own[0] not in stored and len(behind) == 1 else own
+    return found
+
+
+def _extra(target: Target, options: BuildOptions) -> list[str]:
+    extra = []
+    if "input" in options.int_io:
+        extra.append("--quant_input")
+    if "output" in options.int_io:
+        extra.append("--quant_output")
+    if options.opt is not None:
+        extra += ["--opt", str(options.opt)]
+    cores = options.cores or target.cores[0]
+    if cores > 1:
+        extra += ["--num_core", str(cores)]
+    if options.dynamic:
+        extra.append("--dynamic")
+    return extra
