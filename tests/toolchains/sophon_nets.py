@@ -36,7 +36,14 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     held += [weights("w3", 10, 8), weights("b3", 10)]
     if extra == "dilated":
         nodes[2] = helper.make_node(
-            "Conv", ["r1", "w2", "b2"], ["c2"], name="conv2", pads=[2] * 4, dilations=[2, 2], group=8, kernel_shape=[3, 3]
+            "Conv",
+            ["r1", "w2", "b2"],
+            ["c2"],
+            name="conv2",
+            pads=[2] * 4,
+            dilations=[2, 2],
+            group=8,
+            kernel_shape=[3, 3],
         )
     if extra == "min":
         nodes.insert(4, helper.make_node("Min", ["sum", "limits"], ["kept"], name="minimum"))
