@@ -89,3 +89,15 @@ def test_wrong_outputs_and_nan() -> None:
     outputs = maps(3)
     outputs["hm"][:] = np.nan
     assert make_task("centernet").decode(outputs, SAMPLE)["boxes"] == []
+
+
+def test_four_channels_of_size_are_distances_to_the_sides() -> None:
+    heat = np.zeros((1, 5, 10, 12))
+    heat[0, 4, 3, 6] = 0.9
+    sides = np.zeros((1, 4, 10, 12))
+    sides[0, :, 3, 6] = 5, 7, 11, 13
+    outputs = {"heat": heat, "wh": sides}
+    got = make_task("centernet").decode(outputs, SAMPLE)["boxes"]
+    assert [b["box"] for b in got] == [[6 * 4 - 5, 3 * 4 - 7, 6 * 4 + 11, 3 * 4 + 13]]
+    with pytest.raises(AccelError, match="CenterNet"):
+        make_task("centernet").decode({**outputs, "reg": np.zeros((1, 2, 10, 12))}, SAMPLE)

@@ -1,4 +1,5 @@
-"""CenterNet: objects as peaks of a heat map (Zhou et al., arXiv:1904.07850)."""
+"""CenterNet: objects as peaks of a heat map (Zhou et al., arXiv:1904.07850), and TTFNet, whose peaks lie off the
+middle of their boxes (Liu et al., arXiv:1909.00700)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from accel.builtin.tasks.boxes import Detections
 from accel.builtin.tasks.detection import Detection, wrong_outputs
 from accel.builtin.tasks.options import TaskOptions
 
-WANTED = "heat [1,classes,h,w], size [1,2,h,w], perhaps offset [1,2,h,w] and the pooled heat [1,classes,h,w]"
+WANTED = (
+    "heat [1,classes,h,w], size [1,2,h,w] (or [1,4,h,w]), perhaps offset [1,2,h,w] and the pooled heat [1,classes,h,w]"
+)
 _WORDS = {
     "pooled": ("pool", "hmax", "max"),
     "heat": ("hm", "heat", "center", "cls"),
@@ -28,6 +31,9 @@ class CenterNet:
 
     With four outputs a peak is where heat equals the pooled heat; with three the decoder pools (which changes
     nothing where the network already did); with two there is no offset and centres are the middles of their cells.
+
+    A size of two channels is width and height in cells. One of four is the distance from the corner of a peak's cell to
+    the left, upper, right and lower side of its box, in pixels of the input (TTFNet); it takes no offset.
     """
 
     def __init__(self, given: TaskOptions) -> None:
@@ -51,16 +57,25 @@ class CenterNet:
         values = scores[index, row, column]
         best = np.argsort(-values, kind="stable")[: self.keep]
         index, row, column, values = index[best], row[best], column[best], values[best]
+        stride = np.array([size[1] / heat.shape[2], size[0] / heat.shape[1]] * 2)
+        cells = np.stack([column, row, column, row], axis=1)
+        if len(parts["size"]) == 4:
+            boxes = cells * stride + parts["size"][:, row, column].T * np.array([-1, -1, 1, 1])
+        else:
+            boxes = self._around_centres(parts, row, column) * stride
+        sound = np.isfinite(boxes).all(axis=1)
+        return Detections(boxes, values, index).at(sound)
+
+    @staticmethod
+    def _around_centres(parts: Mapping[str, np.ndarray], row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Boxes in cells, (n, 4)."""
         if "offset" in parts:
             x = column + parts["offset"][0, row, column]
             y = row + parts["offset"][1, row, column]
         else:
             x, y = column + 0.5, row + 0.5
         half_w, half_h = parts["size"][0, row, column] / 2, parts["size"][1, row, column] / 2
-        stride = np.array([size[1] / heat.shape[2], size[0] / heat.shape[1]] * 2)
-        boxes = np.stack([x - half_w, y - half_h, x + half_w, y + half_h], axis=1) * stride
-        sound = np.isfinite(boxes).all(axis=1)
-        return Detections(boxes, values, index).at(sound)
+        return np.stack([x - half_w, y - half_h, x + half_w, y + half_h], axis=1)
 
     def _parts(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Float64 (c, h, w) by part: by the options, then by what the names say, then by the channels."""
@@ -104,13 +119,16 @@ class CenterNet:
 
 
 def _fits(part: str, planes: np.ndarray) -> bool:
-    return part in ("heat", "pooled") or len(planes) == 2
+    return part in ("heat", "pooled") or len(planes) == 2 or (part == "size" and len(planes) == 4)
 
 
 def _agree(maps: Mapping[str, np.ndarray], parts: Mapping[str, str]) -> bool:
     heat = maps[parts["heat"]].shape
-    wanted = {"heat": heat, "pooled": heat, "size": (2, *heat[1:]), "offset": (2, *heat[1:])}
-    return all(maps[name].shape == wanted[part] for part, name in parts.items())
+    sides = len(maps[parts["size"]])
+    if sides == 4 and "offset" in parts:
+        return False
+    wanted = {"heat": heat, "pooled": heat, "size": (sides, *heat[1:]), "offset": (2, *heat[1:])}
+    return sides in (2, 4) and all(maps[name].shape == wanted[part] for part, name in parts.items())
 
 
 def max_pool(planes: np.ndarray, side: int) -> np.ndarray:
