@@ -48,7 +48,7 @@ def compile(
     Examples:
       accel compile net.onnx -t bm1684 --data photos/
       accel compile net.onnx -t bm1684 -t j5 -d photos/ --mean 127 --std 128
-      accel compile -r accel.toml --precision fp16
+      accel compile -r accel.toml --method kl
     """
     from accel import deployment as work
     from accel.errors import AccelError
