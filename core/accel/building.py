@@ -47,6 +47,7 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
     job = replace(job, options=replace(job.options, precision=numerics.precision))
     refuse_foreign(job.output)
     preflight(job)
+    _refuse_frontend(model, job)
     check_node_names(job, model)
     if needs_calibration(job):
         if calibration is None:
@@ -74,7 +75,8 @@ def build(model: Model, job: Job, calibration: Calibration | None, cache: Cache 
                 calibration=calibration,
                 workspace=workspace,
             )
-            if made is None or (job.options.backend == "vendor" and made.manifest.backend == "reference"):
+            asked = job.options.backend == "vendor" or model.vendor_reads
+            if made is None or (asked and made.manifest.backend == "reference"):
                 raise _nobody(job, toolchain)
             made = complete(made, model, job, calibration, toolchain, environment)
             store.put("build", key, made.path, label)
@@ -140,7 +142,7 @@ def _from_cache(held: Path, workspace: Path) -> Artifact:
 
 
 def _nobody(job: Job, toolchain: Toolchain | None) -> AccelError:
-    if job.options.backend == "vendor" and toolchain is not None:
+    if job.options.backend != "reference" and toolchain is not None:
         from accel.toolchain.find import require
 
         require(toolchain)  # its error is the better one
@@ -149,6 +151,21 @@ def _nobody(job: Job, toolchain: Toolchain | None) -> AccelError:
         code="unsupported.backend",
         hints=["Use --backend reference."],
     )
+
+
+def _refuse_frontend(model: Model, job: Job) -> None:
+    """A network that the vendor's compiler is to read itself, for a target where it does not."""
+    if not model.vendor_reads:
+        return
+    kinds = {".prototxt": "caffe", ".caffemodel": "caffe"}
+    kind = next((kinds[s.suffix] for s in model.sources if s.suffix in kinds), "")
+    if job.options.backend == "reference" or kind not in job.target.vendor_frontends:
+        who = "the embedded reference" if job.options.backend == "reference" else f"{job.target.name}'s compiler"
+        raise AccelError(
+            f"{who} does not read {kind or 'these'} files itself",
+            code="unsupported.frontend",
+            hints=["Leave --frontend vendor out: our importer reads the file."],
+        )
 
 
 def _key(model: Model, job: Job, calibration: Calibration | None, environment: Environment | None) -> str:

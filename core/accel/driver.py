@@ -20,7 +20,7 @@ from accel.jobs import (
     preflight,
     refuse_clashes,
 )
-from accel.looking import check, combine, inspect, inspect_artifact, perf
+from accel.looking import check, combine, commands, inspect, inspect_artifact, perf
 from accel.opening import make_task, open_dataset, require_data
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.plugins import hooks
@@ -42,6 +42,7 @@ __all__ = [
     "calibrate",
     "check",
     "combine",
+    "commands",
     "compile",
     "evaluate",
     "evaluate_stages",

@@ -102,6 +102,20 @@ class AccelSpec:
         """
 
     @hookspec(firstresult=True)
+    def accel_commands(self, model: Model, target: Target, options: BuildOptions) -> Sequence[Sequence[str]] | None:
+        """The command lines of the vendor's tools that :meth:`accel_build` would run, in order, for ``accel compile
+        --show-args``. Run none of them and write nothing; name files as the build does, without their folders.
+
+        Example::
+
+            @hookimpl
+            def accel_commands(model, target, options):
+                if target.vendor != "acme" or options.backend == "reference":
+                    return None
+                return [["acmec", "--chip", target.arch, f"{model.name}.onnx"]]
+        """
+
+    @hookspec(firstresult=True)
     def accel_run(self, artifact: Artifact, options: RunOptions) -> Runner | None:
         """Open an artifact for inference, on a device or in a simulator.
 

@@ -34,6 +34,22 @@ def check(model: Model, target: str | Target, options: BuildOptions | None = Non
         return nodes
 
 
+def commands(model: Model, target: Target, options: BuildOptions) -> Sequence[Sequence[str]]:
+    """The vendor's command lines of a build, without running any; none where the embedded reference builds."""
+    from accel import parsing
+    from accel.jobs import environment_of, toolchain_of
+
+    with stage("build", hints=known_hints):
+        toolchain = toolchain_of(target)
+        if options.backend == "reference" or (options.backend == "auto" and environment_of(toolchain) is None):
+            return []
+        prepared = parsing.prepare(model, options.passes)
+        found: Sequence[Sequence[str]] | None = hooks(target).accel_commands(
+            model=prepared, target=target, options=options
+        )
+        return found or []
+
+
 def perf(artifact: Artifact | str | Path, options: RunOptions | None = None) -> Report:
     """Speed and memory of an artifact: measured, simulated or predicted, and labelled so."""
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)

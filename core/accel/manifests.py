@@ -50,7 +50,7 @@ def complete(
         labels=manifest.labels or job.options.labels,
         passes=manifest.passes or model.passes,
         versions={**known, **manifest.versions},
-        options={**_asked(job.options), **manifest.options},
+        options={**asked(job.options), **manifest.options},
         notes=tuple(dict.fromkeys(notes)),
         details={**({"metadata": model.metadata} if model.metadata else {}), **manifest.details},
     )
@@ -67,7 +67,7 @@ def _backend_note(manifest: Manifest, job: Job, toolchain: Toolchain | None) -> 
     return f"built with the embedded reference; for the vendor's compiler: accel toolchain install {name}"
 
 
-def _asked(options: BuildOptions) -> dict[str, str]:
+def asked(options: BuildOptions) -> dict[str, str]:
     """The options that differ from their defaults, as strings for the manifest."""
     default, asked = BuildOptions(), {}
     for one in fields(options):

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
+VENDOR_TENSORS = "accel.vendor_tensors"
+"""Metadata of a model whose sources the vendor reads: the tensors that hold a blob, one after the other, as JSON."""
+
 Dim = int | str
 """A known size, or the name of one that is free (``"batch"``)."""
 
@@ -41,6 +44,9 @@ class Model:
         passes: Names of the preparation passes applied so far, in order.
         notes: What a user must know about how it was read or prepared (fallbacks, warnings), one line each;
             they go into manifests and reports.
+        vendor_reads: The vendor's compiler is to read ``sources`` itself, unchanged; the graph here, read by our own
+            importer and left as it is, serves calibration and evaluation. Text under :data:`VENDOR_TENSORS` says
+            which of its tensors is which value of the sources.
     """
 
     proto: onnx.ModelProto
@@ -50,6 +56,7 @@ class Model:
     sources: tuple[Path, ...] = ()
     passes: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    vendor_reads: bool = False
 
     @cached_property
     def digest(self) -> str:

@@ -20,7 +20,8 @@ class ParseOptions:
     """Options of the parse stage.
 
     Attributes:
-        frontend: Name of a frontend, or ``auto`` (by suffix and content).
+        frontend: Name of a frontend, or ``auto`` (by suffix and content); ``vendor``: the vendor's compiler gets the
+            files unchanged, and ours reads them for calibration and evaluation alone.
         weights: Second file of two-file formats (``.caffemodel``) or a state dict.
         input_shapes: Shapes by input name, for dynamic dimensions; key "" means the only input.
         output_names: Cut the graph at these tensors.

@@ -72,6 +72,12 @@ def save_model(model: Model, path: Path) -> None:
     import msgspec
     import onnx
 
+    if model.vendor_reads:
+        raise AccelError(
+            "with --frontend vendor nothing is written: the compiler gets the files as they are",
+            code="usage.frontend",
+            hints=["Use `accel compile` on them, or parse without --frontend vendor."],
+        )
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     proto.metadata_props.add(key=_PARSED, value=msgspec.json.encode(_mark(model)).decode())
@@ -141,6 +147,7 @@ def _keep(cache: Cache, kind: str, key: str, model: Model) -> None:
         "source_digests": _digests(model.sources),
         "passes": model.passes,
         "notes": model.notes,
+        "vendor_reads": model.vendor_reads,
     }
     with workspace_beside(cache.root / "model") as work:
         (work / _GRAPH).write_bytes(model.proto.SerializeToString(deterministic=True))
@@ -163,6 +170,7 @@ def _load(folder: Path) -> tuple[Model, list[str]] | None:
             sources=tuple(Path(s) for s in facts["sources"]),
             passes=tuple(facts["passes"]),
             notes=tuple(facts["notes"]),
+            vendor_reads=bool(facts["vendor_reads"]),
         )
         return model, facts["source_digests"]
     except (OSError, KeyError, TypeError, msgspec.MsgspecError):

@@ -123,6 +123,7 @@ class Target:
         dram_bandwidth: unit ``B/s``.
         dram_bytes: unit ``B``.
         options: Build options only this vendor has.
+        vendor_frontends: Formats that the vendor's compiler reads itself (``caffe``), for ``--frontend vendor``.
         support: What the vendor's backend can be trusted with: precision -> stage -> level. Stages
             not named are not offered. The reference backend needs no entry.
         refusals: Why the chip does not have a precision people ask for: precision -> reason.
@@ -143,6 +144,7 @@ class Target:
     dram_bandwidth: Figure | None = None
     dram_bytes: Figure | None = None
     options: tuple[OptionSpec, ...] = ()
+    vendor_frontends: tuple[str, ...] = ()
     support: Mapping[str, Mapping[str, SupportLevel]] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
 

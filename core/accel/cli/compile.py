@@ -38,6 +38,13 @@ def compile(
     preprocessing: flags.PreprocessingFlags,
     parse: flags.ParseFlags,
     no_cache: flags.NoCache = False,
+    show_args: Annotated[
+        bool, typer.Option("--show-args", help="Print the resolved options and the vendor's command lines; run nothing.")
+    ] = False,
+    check_model: Annotated[
+        bool,
+        typer.Option("--check-model", help="Check every node before the build, compare with float after it."),
+    ] = False,
 ) -> None:
     """Parse, calibrate and build for one or several targets.
 
@@ -69,9 +76,20 @@ def compile(
         calibration_file=build.calibration or base.calibration_file,
         calibrate=data.calibrate_options(base.calibrate),
     )
-    work.preflight(plan)
     cache = flags.cache_of(no_cache)
-    show_built(work.build(plan, work.parse(plan, cache), cache))
+    if show_args:
+        from accel.cli.showing import show_arguments
+
+        show_arguments(plan, cache)
+        return
+    work.preflight(plan)
+    parsed = work.parse(plan, cache)
+    if check_model:
+        from accel.cli.showing import build_checked
+
+        build_checked(plan, parsed, cache)
+        return
+    show_built(work.build(plan, parsed, cache))
 
 
 def start(recipe: Path | None) -> Deployment:

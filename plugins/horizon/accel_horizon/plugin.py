@@ -45,6 +45,22 @@ def accel_build(
 
 
 @hookimpl
+def accel_commands(model: Model, target: Target, options: BuildOptions) -> Sequence[Sequence[str]] | None:
+    """The one script of ours that drives hmct and hbdk-cc, and the flags that hbdk-cc gets from it."""
+    if target.vendor != "horizon" or options.backend == "reference":
+        return None
+    from accel.toolchain.find import find
+
+    from accel_horizon.toolchain import HORIZON
+    from accel_horizon.wanted import wanted
+
+    env = find(HORIZON)
+    flags = wanted(model, target, options).flags.split()
+    script = [str(env.python) if env else "python", "build_model.py", "job.json"]
+    return [row for _ in options.batches for row in (script, ["hbdk-cc", "--march", target.arch, *flags])]
+
+
+@hookimpl
 def accel_run(artifact: Artifact, options: RunOptions) -> Runner | None:
     """Open one of the stages of a built model in the vendor's simulators."""
     if artifact.manifest.payload != PAYLOAD or artifact.manifest.vendor != VENDOR:

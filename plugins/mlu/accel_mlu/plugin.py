@@ -44,6 +44,17 @@ def accel_build(
 
 
 @hookimpl
+def accel_commands(model: Model, target: Target, options: BuildOptions) -> Sequence[Sequence[str]] | None:
+    """The script that builds with the SDK's own Python."""
+    if target.vendor != VENDOR or options.backend == "reference" or not target.toolchain:
+        return None
+    from accel_mlu.build import toolchain_of
+
+    magicmind = toolchain_of(target).name == "magicmind"
+    return [["python", "build_magicmind.py" if magicmind else "build_cambricon.py"]]
+
+
+@hookimpl
 def accel_run(artifact: Artifact, options: RunOptions) -> Runner | None:
     """A MagicMind model on a card."""
     from accel_mlu.build import open_runner

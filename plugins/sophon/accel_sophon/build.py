@@ -13,6 +13,7 @@ import platformdirs
 from accel import progress
 from accel.artifact import SCHEMA, Artifact, Manifest
 from accel.artifacts import write_artifact
+from accel.builtin.prepare.split import split_tail
 from accel.errors import AccelError
 from accel.model import Model
 from accel.options import BuildOptions
@@ -22,10 +23,12 @@ from accel.toolchain.spec import Environment
 from accel.versions import versions
 
 from accel_sophon.bmodel import combine_batches
+from accel_sophon.check import unsupported_nodes
 from accel_sophon.commands import Bench
 from accel_sophon.compiling import compile_batch
 from accel_sophon.content import collect, details, nodes_of
 from accel_sophon.float_layers import asked, worst_convolutions
+from accel_sophon.host import host_details, host_nodes, write_tails
 from accel_sophon.refusals import refuse_and_note
 from accel_sophon.rewrites import spread_dilations
 from accel_sophon.toolchain import SOPHON
@@ -72,8 +75,15 @@ def _build(
         chosen = worst_convolutions(model, target.numerics_for(options.precision), asked(options.set["float_layers"]))
         options = replace(options, node_precisions={**chosen, **options.node_precisions})
         notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
-    network, kept = _tuned(model, target, options, calibration)
-    network = spread_dilations(readable(network), target, target.numerics_for(options.precision))
+    split = split_tail(model, unsupported_nodes(model, target, options))
+    if split:
+        notes.append(f"on the host, behind the chip's part: {_told(split.nodes)}")
+        options = replace(options, node_precisions=_without(options.node_precisions, split.nodes))
+    network, kept = _tuned(split.chip if split else model, target, options, calibration)
+    if network.vendor_reads:
+        notes.append("the compiler read the Caffe files itself, unchanged: no preparation or tuning of ours is in it")
+    else:
+        network = spread_dilations(readable(network), target, target.numerics_for(options.precision))
     done = []
     for batch in options.batches:
         folder = workspace / f"batch{batch}"
@@ -90,6 +100,8 @@ def _build(
     else:
         combine_batches(Bench(env, workspace, log), [(c.batch, c.bmodel) for c in done], bmodel, chip=target.arch)
     files = collect(directory, done, bmodel, log)
+    if split:
+        files["host"] = write_tails(directory, model, split, options.batches)
     first = done[0]
     for compiled in done:
         if compiled.thresholds:
@@ -112,11 +124,11 @@ def _build(
         model_digest=model.digest,
         preprocessing=options.preprocessing,
         passes=network.passes,
-        nodes=nodes_of(first, target),
+        nodes=(*nodes_of(first, target), *(host_nodes(split) if split else ())),
         versions={**versions(["accel-core", "accel-sophon"]), "tpu_mlir": env.version},
         options={"method": options.method, "calibrator": options.calibrator, "opt": str(options.opt or "")},
         notes=tuple(dict.fromkeys(notes)),
-        details=details(done, target),
+        details={**details(done, target), **(host_details(split) if split else {})},
     )
     return write_artifact(directory, manifest, files)
 
@@ -132,8 +144,27 @@ def _tuned(
     if not numerics.quantized or calibration is None or options.calibrator == "vendor":
         return model, {}
     kept = choose_ranges(model, calibration, options.method)
+    if model.vendor_reads:
+        return model, kept
     overrides = node_numerics(target, options.node_precisions)
     return tune(model, numerics, kept, calibration, options.passes, node_numerics=overrides), kept
+
+
+def _told(nodes: Mapping[str, str], most: int = 4) -> str:
+    own = [f"{name} ({reason})" for name, reason in nodes.items()]
+    return ", ".join(own[:most]) + (f" and {len(own) - most} more" if len(own) > most else "")
+
+
+def _without(precisions: Mapping[str, str], nodes: Mapping[str, str]) -> dict[str, str]:
+    for name in precisions:
+        if name in nodes:
+            raise AccelError(
+                f"node {name!r} runs on the host and has no precision of the chip",
+                code="usage.node",
+                node=name,
+                cause=nodes[name],
+            )
+    return dict(precisions)
 
 
 def readable(model: Model) -> Model:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from accel.builtin.prepare.split import split_tail
 from accel.builtin.reference.check import asked_numerics
+from accel.errors import AccelError
 from accel.model import Model
 from accel.options import BuildOptions
 from accel.report import NodeSupport
 from accel.target import Target
+
+if TYPE_CHECKING:
+    import onnx
 
 # Operators the compiler's ONNX reader has (its list of converters, tpu_mlir 1.30.2).
 READS = frozenset(
@@ -31,6 +37,16 @@ READS = frozenset(
     ]
 )  # fmt: skip
 
+# Of no fixed size, so no chip computes them.
+_UNSIZED = {"NonMaxSuppression": "its result has no fixed size", "NonZero": "its result has no fixed size"}
+
+# Read, and without an implementation on the chip (seen with 1.30.2: the compiler ends with "Not Implemented").
+LACKS = {
+    "bm1684": frozenset(
+        ["CumSum", "Erf", "Round", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Where"]
+    ),
+}
+
 # Read, and known to fail or to compute nonsense on a chip (seen with 1.30.2).
 BROKEN = {
     ("bm1684", "int8"): {
@@ -42,22 +58,53 @@ BROKEN = {
 }
 
 
+def lacking(node: onnx.NodeProto, target: Target) -> str:
+    """Why the chip cannot compute a node at any precision; empty when it can."""
+    if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+        return ""
+    if node.op_type not in READS or node.domain not in ("", "ai.onnx"):
+        return f"the compiler has no operator {node.op_type}"
+    if node.op_type in _UNSIZED:
+        return _UNSIZED[node.op_type]
+    return f"{target.name} has no {node.op_type}" if node.op_type in LACKS.get(target.arch, ()) else ""
+
+
+def unsupported_nodes(model: Model, target: Target, options: BuildOptions) -> dict[str, str]:
+    """Why, by name of each node that the chip cannot compute and that depends on the input."""
+    from accel.builtin.prepare import graph as g
+
+    held = g.constants(model.proto.graph)
+    return {
+        node.name: reason
+        for node in model.proto.graph.node
+        if not all(o in held for o in node.output) and (reason := lacking(node, target))
+    }
+
+
 def check(model: Model, target: Target, options: BuildOptions) -> Sequence[NodeSupport]:
-    """Each node: whether the compiler takes it, the type it will be stored in, and why not.
+    """Each node: where it runs, the type it will be stored in, and why not.
 
     Raises:
         AccelError: ``unsupported.precision``, ``usage.node``.
     """
+    lacks = unsupported_nodes(model, target, options)
+    host: Mapping[str, str] = {}
+    refused = ""
+    try:
+        split = split_tail(model, lacks)
+        host = split.nodes if split else {}
+    except AccelError as error:
+        refused = error.summary
     found = []
     for node, own in asked_numerics(model, target, options):
-        broken = BROKEN.get((target.arch, own.precision), {}).get(node.op_type, "")
-        if node.op_type not in READS or node.domain not in ("", "ai.onnx"):
-            reason = "the compiler has no such operator; cut the network before it or replace it"
+        if node.name in host:
+            found.append(NodeSupport(node.name, node.op_type, True, "host", host[node.name]))
+            continue
+        if node.name in lacks:
+            reason = f"{lacks[node.name]}; {refused}" if refused else lacks[node.name]
             found.append(NodeSupport(node.name, node.op_type, False, "host", reason))
             continue
-        if node.op_type == "NonMaxSuppression" and target.arch == "bm1684":
-            found.append(NodeSupport(node.name, node.op_type, False, "host", "not implemented on this chip"))
-            continue
+        broken = BROKEN.get((target.arch, own.precision), {}).get(node.op_type, "")
         integer = own.quantized and node.op_type in own.quantized_ops
         place = f"{target.name} {own.precision if integer else own.float_type}"
         reason = "" if integer or not own.quantized else f"no integer form: {own.float_type}"

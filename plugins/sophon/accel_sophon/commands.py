@@ -78,7 +78,25 @@ def transform(
         AccelError: what :mod:`accel_sophon.hints` makes of the log.
     """
     mlir = bench.folder / f"{name}.mlir"
-    arguments = ["--model_name", name, "--model_def", source.name, "--mlir", mlir.name]
+    arguments = transform_arguments(name, source, shapes, weights, output_names, preprocessing, dynamic)
+    done = bench.python("model_transform", arguments, "reading the network")
+    # Some failures end with exit code 0 and an error on the terminal.
+    if not mlir.exists() or ("onnxruntime::" in done.tail(40) and "Error" in done.tail(40)):
+        raise explain(done, "reading the network")
+    return mlir
+
+
+def transform_arguments(
+    name: str,
+    source: Path,
+    shapes: Sequence[Sequence[int]],
+    weights: Path | None = None,
+    output_names: Sequence[str] = (),
+    preprocessing: Mapping[str, str] | None = None,
+    dynamic: bool = False,
+) -> list[str]:
+    """What :func:`transform` calls the tool with."""
+    arguments = ["--model_name", name, "--model_def", source.name, "--mlir", f"{name}.mlir"]
     arguments += ["--input_shapes", json.dumps([list(s) for s in shapes], separators=(",", ":"))]
     if weights:
         arguments += ["--model_data", weights.name]
@@ -86,13 +104,7 @@ def transform(
         arguments += ["--output_names", ",".join(output_names)]
     for option, value in (preprocessing or {}).items():
         arguments += [f"--{option}", value]
-    if dynamic:
-        arguments.append("--dynamic")
-    done = bench.python("model_transform", arguments, "reading the network")
-    # Some failures end with exit code 0 and an error on the terminal.
-    if not mlir.exists() or ("onnxruntime::" in done.tail(40) and "Error" in done.tail(40)):
-        raise explain(done, "reading the network")
-    return mlir
+    return [*arguments, "--dynamic"] if dynamic else arguments
 
 
 def deploy(
@@ -122,13 +134,9 @@ def deploy(
         raise AccelError(
             f"a file {bmodel.stem!r} stands where the compiler makes a directory", code="failed.compiler", stage="build"
         )
-    arguments = ["--mlir", mlir.name, "--chip", chip, "--quantize", mode, "--model", bmodel.name]
-    if calibration:
-        arguments += ["--calibration_table", calibration.name]
-    if precisions:
-        arguments += ["--quantize_table", precisions.name]
+    arguments = deploy_arguments(mlir, bmodel, chip, mode, calibration, precisions, extra)
     try:
-        done = bench.python("model_deploy", [*arguments, "--debug", *extra], f"compiling for {chip}")
+        done = bench.python("model_deploy", arguments, f"compiling for {chip}")
         if not bmodel.exists():
             raise explain(done, f"compiling for {chip}")
     except BaseException:
@@ -136,6 +144,24 @@ def deploy(
         bmodel.unlink(missing_ok=True)
         raise
     return bmodel
+
+
+def deploy_arguments(
+    mlir: Path,
+    bmodel: Path,
+    chip: str,
+    mode: str,
+    calibration: Path | None,
+    precisions: Path | None,
+    extra: Sequence[str],
+) -> list[str]:
+    """What :func:`deploy` calls the tool with."""
+    arguments = ["--mlir", mlir.name, "--chip", chip, "--quantize", mode, "--model", bmodel.name]
+    if calibration:
+        arguments += ["--calibration_table", calibration.name]
+    if precisions:
+        arguments += ["--quantize_table", precisions.name]
+    return [*arguments, "--debug", *extra]
 
 
 def lowered(bench: Bench) -> Path:
@@ -194,19 +220,34 @@ def calibrate(
     Raises:
         AccelError: ``usage.method`` for an unknown method.
     """
+    arguments = calibrate_arguments(mlir, data, count, chip, method, search, extra)
+    table = bench.folder / VENDOR_TABLE
+    done = bench.python("run_calibration", arguments, "the vendor's calibration")
+    if not table.exists():
+        raise explain(done, "the vendor's calibration")
+    searched = bench.folder / VENDOR_PRECISIONS
+    return table, searched if search and searched.exists() else None
+
+
+VENDOR_TABLE, VENDOR_PRECISIONS = "vendor_cali_table", "vendor_qtable"
+
+
+def calibrate_arguments(
+    mlir: Path, data: Path, count: int, chip: str, method: str, search: str = "", extra: Sequence[str] = ()
+) -> list[str]:
+    """What :func:`calibrate` calls the tool with.
+
+    Raises:
+        AccelError: ``usage.method`` for an unknown method.
+    """
     if method not in METHODS:
         raise AccelError(
             f"Sophon's calibration has no method {method!r}",
             code="usage.method",
             hints=[f"It has: {', '.join(dict.fromkeys(METHODS.values()))}."],
         )
-    table = bench.folder / "vendor_cali_table"
-    searched = bench.folder / "vendor_qtable" if search else None
-    arguments = [mlir.name, "--dataset", data.name, "--input_num", str(count), "--chip", chip, "-o", table.name]
+    arguments = [mlir.name, "--dataset", data.name, "--input_num", str(count), "--chip", chip, "-o", VENDOR_TABLE]
     arguments += ["--cali_method", METHODS[method]]
-    if searched:
-        arguments += ["--search", search, "--quantize_table", searched.name]
-    done = bench.python("run_calibration", [*arguments, *extra], "the vendor's calibration")
-    if not table.exists():
-        raise explain(done, "the vendor's calibration")
-    return table, searched if searched and searched.exists() else None
+    if search:
+        arguments += ["--search", search, "--quantize_table", VENDOR_PRECISIONS]
+    return [*arguments, *extra]

@@ -13,12 +13,14 @@ from accel.options import BuildOptions
 from accel.target import Target
 
 from accel_sophon import commands, mlir, table
+from accel_sophon.caffe import read_caffe
 from accel_sophon.commands import Bench
 from accel_sophon.names import producers, tensor_by_location
 from accel_sophon.refusals import refuse_free
+from accel_sophon.rewrites import wrong_convolutions, wrong_places
 from accel_sophon.thresholds import Thresholds, ours, vendors
 from accel_sophon.transforms import Transformed, identifier, to_mlir
-from accel_sophon.verify import Verdict, verify
+from accel_sophon.verify import Verdict, sample, verify
 
 if TYPE_CHECKING:
     from accel.calibration import Calibration, Range
@@ -65,9 +67,14 @@ def compile_batch(
     numerics = target.numerics_for(options.precision)
     model = set_batch(network, batch)
     refuse_free(model)
-    made = to_mlir(bench, model)
-    module = mlir.read(made.mlir)
-    tensors = _tensors(module, model, made)
+    feeds = sample(model, calibration, options)
+    if model.vendor_reads:
+        made, tensors = read_caffe(bench, model, feeds)
+        module = mlir.read(made.mlir)
+    else:
+        made = to_mlir(bench, model)
+        module = mlir.read(made.mlir)
+        tensors = _tensors(module, model, made)
     thresholds = None
     if numerics.quantized:
         if options.calibrator == "vendor":
@@ -86,13 +93,13 @@ def compile_batch(
         mode=table.MODES[numerics.precision],
         calibration=thresholds.table if thresholds else None,
         precisions=precisions,
-        extra=_extra(target, options),
+        extra=deploy_flags(target, options),
     )
     lowered = commands.lowered(bench)
     verdict = None
     if options.set.get("verify", "yes") != "no":
         with progress.step("comparing with float"):
-            verdict = verify(bench, model, made, tensors, lowered, bmodel, target, calibration, options)
+            verdict = verify(bench, feeds, made, tensors, lowered, bmodel, target, options)
     return Compiled(batch, model, bench.folder, bmodel, lowered, made.mlir, made.renamed, tensors, verdict, thresholds)
 
 
@@ -116,10 +123,18 @@ def _precisions(
     outputs = _stored_outputs(model, set(tensors.values()))
     if thresholds and options.calibrator != "vendor":
         wanted = {**_without_integer_form(target, options, model, outputs, set(tensors.values())), **wanted}
-    if not wanted:
+    if model.vendor_reads and thresholds:
+        # The file goes in unchanged, so what the compiler gets wrong cannot be rewritten: it stays in float.
+        wrong = wrong_convolutions(model, target, target.numerics_for(options.precision))
+        wanted = {**dict.fromkeys(wrong, "fp32"), **wanted}
+    places = table.locations_of_nodes(module, tensors, outputs, wanted)
+    if thresholds:
+        wrong_here = wrong_places(module, target, target.numerics_for(options.precision))
+        places = {**dict.fromkeys(wrong_here, "fp32"), **places}
+    if not places:
         return thresholds.precisions if thresholds else None
     path = bench.folder / "quantize_table"
-    table.write_precisions(path, table.locations_of_nodes(module, tensors, outputs, wanted))
+    table.write_precisions(path, places)
     if thresholds and thresholds.precisions:
         with path.open("a", encoding="utf-8") as file:
             file.write(thresholds.precisions.read_text(encoding="utf-8"))
@@ -156,7 +171,8 @@ def _stored_outputs(model: Model, stored: set[str]) -> dict[str, tuple[str, ...]
     return found
 
 
-def _extra(target: Target, options: BuildOptions) -> list[str]:
+def deploy_flags(target: Target, options: BuildOptions) -> list[str]:
+    """Options of ``model_deploy`` that the build's options mean."""
     extra = []
     if "input" in options.int_io:
         extra.append("--quant_input")

@@ -25,6 +25,10 @@ def nodes_of(compiled: Compiled, target: Target) -> tuple[NodeNumerics, ...]:
         if op is None:
             nodes.append(NodeNumerics(node.name, node.op_type, "", target.name, "fused into its neighbour"))
             continue
+        if op.kind == "tpu.GenericCpu":
+            note = "the device's runtime computes it on its CPU"
+            nodes.append(NodeNumerics(node.name, node.op_type, op.precision, "host", note))
+            continue
         note = "" if op.precision in wanted else f"stored as {op.precision}"
         nodes.append(NodeNumerics(node.name, node.op_type, op.precision, target.name, note))
     return tuple(nodes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from accel.errors import AccelError
 
-_OP = re.compile(r'^\s*(?:(%[\w]+)(?::(\d+))? = )?"([\w.]+)"\(([^)]*)\)')
+_OP = re.compile(r'^\s*(?:(%\w+(?::\d+)?(?:, %\w+)*) = )?"([\w.]+)"\(([^)]*)\)')
 _LOC_USE = re.compile(r"loc\((#loc\d*|\"(?:[^\"\\]|\\.)*\")\)\s*$")
 _LOC_DEF = re.compile(r"^(#loc\d*) = loc\((.*)\)\s*$")
 _STORED = re.compile(r"!quant\.uniform<(\w+):|x(si8|ui8|i8|u8|f16|bf16|f32|si32|i32)>|quant\.(calibrated)")
@@ -132,11 +132,14 @@ def read(path: Path) -> Module:
             continue
         where = _LOC_USE.search(line)
         names = names_of(where.group(1)) if where else ()
-        inputs = tuple(_value(v.strip(), values) for v in found.group(4).split(",") if v.strip())
-        if found.group(1):
-            values[found.group(1)] = names
+        inputs = tuple(_value(v.strip(), values) for v in found.group(3).split(",") if v.strip())
+        results = [r.strip().partition(":")[0] for r in (found.group(1) or "").split(",")]
+        if len(results) > 1:  # each result under a name of its own: %indices, %values = ...
+            values.update((r, names[at : at + 1]) for at, r in enumerate(results))
+        elif results[0]:
+            values[results[0]] = names
         type_ = _TYPE.search(line)
-        ops.append(Op(found.group(3), names if found.group(1) else (), inputs, type_.group(1) if type_ else "", line))
+        ops.append(Op(found.group(2), names if found.group(1) else (), inputs, type_.group(1) if type_ else "", line))
     head = next((line for line in lines if line.startswith("module ")), "")
     if not ops or not head:
         raise AccelError(f"{path.name} is no MLIR of this compiler", code="failed.compiler")

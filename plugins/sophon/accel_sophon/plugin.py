@@ -45,12 +45,23 @@ def accel_build(
 
 
 @hookimpl
+def accel_commands(model: Model, target: Target, options: BuildOptions) -> Sequence[Sequence[str]] | None:
+    if target.vendor != "sophon" or not target.toolchain or options.backend == "reference":
+        return None
+    from accel_sophon.showing import build_commands
+
+    return build_commands(model, target, options)
+
+
+@hookimpl
 def accel_run(artifact: Artifact, options: RunOptions) -> Runner | None:
     if artifact.manifest.payload != "bmodel":
         return None
+    from accel_sophon.host import chip_part, with_tail
     from accel_sophon.runner import SophonRunner
 
-    return SophonRunner(artifact, options)
+    runner = SophonRunner(chip_part(artifact), options)
+    return with_tail(runner, artifact, runner.batch)
 
 
 @hookimpl

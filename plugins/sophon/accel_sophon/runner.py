@@ -49,7 +49,6 @@ class SophonRunner:
         arch = str(details["arch"])
         self._renamed: dict[str, str] = about["renamed"]
         self._places: dict[str, str] = about["layers"]
-        self._tensor_at = {place: tensor for tensor, place in self._places.items()}
         self.device = f"{manifest.target} {'compiler simulator' if self._kind == 'mlir' else 'cmodel'}"
         path = safe_join(artifact.path, about["mlir"]) if self._kind == "mlir" else artifact.file("model")
         env = require(SOPHON)
@@ -59,9 +58,24 @@ class SophonRunner:
             for _ in range(max(1, options.workers)):
                 self._all.append(Simulator(env, self._kind, arch, path))
                 self._free.put(self._all[-1])
+            self._outputs = self._named(self._all[0])
         except BaseException:
             self.close()
             raise
+
+    def _named(self, simulator: Simulator) -> dict[str, str]:
+        """The simulator's name of each output: it lists them in the network's order, under names of its own."""
+        listed = [o if isinstance(o, str) else str(o["name"]) for o in simulator.description["outputs"]]
+        if len(listed) != len(self.outputs):
+            raise AccelError(
+                f"the compiled network has {len(listed)} outputs, not {len(self.outputs)}",
+                code="artifact.incomplete",
+                hints=["Build it again."],
+            )
+        tensor_at = {place: tensor for tensor, place in self._places.items()}
+        by_name = {tensor_at.get(output_location(name, tensor_at), name): name for name in listed}
+        wanted = [spec.name for spec in self.outputs]
+        return by_name if set(wanted) == set(by_name) else dict(zip(wanted, listed, strict=True))
 
     def layers(self) -> tuple[str, ...]:
         """Inner tensors, by the model's names; the cmodel shows none."""
@@ -90,19 +104,20 @@ class SophonRunner:
         simulator = self._free.get()
         try:
             if self._kind == "mlir":
-                places = [self._places.get(n, n) for n in wanted]
+                places = [self._outputs.get(n) or self._places[n] for n in wanted]
                 made = simulator.infer(names, fetch=places)
                 found = {n: made[p] for n, p in zip(wanted, places, strict=True)}
             else:
                 made = simulator.infer(names)
-                by_tensor = {self._tensor_at.get(output_location(k, self._tensor_at), k): v for k, v in made.items()}
-                found = {n: by_tensor[n] for n in wanted}
+                found = {n: made[self._outputs[n]] for n in wanted}
         finally:
             self._free.put(simulator)
-        return {n: self._shaped(n, np.asarray(a, np.float32), count) for n, a in found.items()}
+        return {n: self._shaped(n, np.asarray(a), count) for n, a in found.items()}
 
     def _shaped(self, name: str, array: Any, count: int) -> Any:
         spec = next((s for s in self.outputs if s.name == name), None)
+        integer = spec is not None and spec.dtype.startswith(("int", "uint"))
+        array = array.astype(spec.dtype if spec is not None and integer else np.float32)
         if spec is not None and all(isinstance(d, int) for d in spec.shape[1:]):
             array = array.reshape((self.batch, *spec.shape[1:])) if spec.shape else array
         return array[:count] if array.ndim and array.shape[0] == self.batch else array

@@ -17,6 +17,9 @@ _MOVES = {
     "top.StridedSlice", "top.Expand", "top.Pad", "top.Identity", "top.MaxUnpool", "top.SwapChannel", "top.Flatten",
 }  # fmt: skip
 
+# Indices and counts: never stored as codes, so they need no row.
+_INTEGERS = {"top.Arg", "top.TopK", "top.NonZero", "top.Nms", "top.Shape"}
+
 
 def ranges_by_location(module: Module, tensors: Mapping[str, str], ranges: Mapping[str, Range]) -> dict[str, Range]:
     """A range for every value of the float MLIR.
@@ -36,6 +39,8 @@ def ranges_by_location(module: Module, tensors: Mapping[str, str], ranges: Mappi
             # What only moves values keeps its operand's range: the compiler would else carry the result's range
             # back to the operand.
             kept = _moved(op, found) or ranges.get(tensors.get(name, "")) or _derived(op, found)
+            if kept is None and op.kind in _INTEGERS:
+                continue
             if kept is None:
                 missing.append(f"{name} ({op.kind})")
             else:
@@ -61,7 +66,7 @@ def _derived(op: Op, found: Mapping[str, Range]) -> Range | None:
     sources = [found[name] for name in op.inputs if name in found]
     if op.kind == "top.Concat" and sources:
         return Range(min(r.low for r in sources), max(r.high for r in sources))
-    if op.kind in ("top.Sigmoid", "top.Softmax", "top.HardSigmoid"):
+    if op.kind in ("top.Sigmoid", "top.Softmax", "top.HardSigmoid", "top.Compare", "top.CompareConst"):
         return Range(0.0, 1.0)
     if op.kind == "top.Tanh":
         return Range(-1.0, 1.0)

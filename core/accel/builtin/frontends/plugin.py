@@ -28,7 +28,7 @@ FRONTENDS: dict[str, tuple[str, ...]] = {
 def accel_parse(source: Path, options: ParseOptions) -> Model | None:
     """Read ``source`` with the frontend that was asked for, or that its suffix names."""
     name = options.frontend
-    if name == "auto":
+    if name in ("auto", "vendor"):
         suffix = source.suffix.lower()
         name = next((n for n, suffixes in FRONTENDS.items() if suffix in suffixes), "")
         if source.is_dir() and (source / "saved_model.pb").is_file():
@@ -38,7 +38,15 @@ def accel_parse(source: Path, options: ParseOptions) -> Model | None:
     if not source.exists():
         raise AccelError(f"no such model: {source}", code="usage.source", stage="parse")
     module = import_module(f"accel.builtin.frontends.{name}")
-    return cast("Model", module.parse(source, options))
+    model = cast("Model", module.parse(source, options))
+    if options.frontend == "vendor" and not model.vendor_reads:
+        raise AccelError(
+            f"no vendor's compiler is given {name} files as they are",
+            code="unsupported.frontend",
+            stage="parse",
+            hints=["Leave --frontend vendor out: our importer reads the file."],
+        )
+    return model
 
 
 @hookimpl

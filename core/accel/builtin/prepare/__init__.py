@@ -76,7 +76,9 @@ def check_names(switches: Mapping[str, bool]) -> None:
 
 
 def pending(model: Model, switches: Mapping[str, bool]) -> list[Pass]:
-    """The passes that are on and not yet applied, in order."""
+    """The passes that are on and not yet applied, in order; none when the vendor reads the sources itself."""
+    if model.vendor_reads:
+        return []
     return [p for p in PASSES if switches.get(p.name, p.default) and p.name not in model.passes]
 
 

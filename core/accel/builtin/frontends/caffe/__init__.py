@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from accel.builtin.frontends.caffe.caffemodel import Blob, read_caffemodel
 from accel.builtin.frontends.caffe.net import CONVERTERS, Layer, Net, Shape
 from accel.builtin.frontends.caffe.prototxt import Message, read_prototxt
 from accel.errors import AccelError
+from accel.model import VENDOR_TENSORS
 
 if TYPE_CHECKING:
     import onnx
@@ -57,8 +60,13 @@ def parse(source: Path, options: ParseOptions) -> Model:
     from accel.builtin.frontends.checked import checked_model
 
     definition, weights = _files(source, options)
+    unchanged = options.frontend == "vendor"
+    if unchanged and options.renames:
+        raise AccelError("with --frontend vendor inputs keep their names", code="usage.frontend")
     text = read_prototxt(definition)
     net = build(text, read_caffemodel(weights), options)
+    if unchanged:
+        net.metadata[VENDOR_TENSORS] = json.dumps(net.written, sort_keys=True)
     proto = net.model(options.name or text.text("name") or definition.stem, free_batch=not options.input_shapes)
     model = checked_model(
         proto,
@@ -68,7 +76,7 @@ def parse(source: Path, options: ParseOptions) -> Model:
         notes=tuple(net.notes),
     )
     _check_shapes(net, proto)
-    return model
+    return replace(model, vendor_reads=unchanged)
 
 
 def _files(source: Path, options: ParseOptions) -> tuple[Path, Path]:
@@ -89,9 +97,9 @@ def _files(source: Path, options: ParseOptions) -> tuple[Path, Path]:
 
 def _rest(options: ParseOptions) -> ParseOptions:
     """The options that are left for the ONNX graph: the shapes are in it already, save names the batch."""
-    from dataclasses import replace
-
-    return replace(options, input_shapes={})
+    # Where the vendor reads the files, each of its values must have its tensor here: nothing is merged.
+    simplify = options.simplify and options.frontend != "vendor"
+    return replace(options, input_shapes={}, simplify=simplify)
 
 
 def build(text: Message, weights: dict[str, list[Blob]], options: ParseOptions) -> Net:
@@ -170,6 +178,7 @@ def _declare_inputs(text: Message, layers: list[Layer], net: Net, given: dict[st
     for layer in [one for one in layers if one.kind == "Input"]:
         held = [m.integers("dim") for m in layer.param("input_param").messages("shape")]
         for at, top in enumerate(layer.tops):
+            net.written[top] = [top]
             declared.append((top, held[min(at, len(held) - 1)] if held else [], layer.line))
     if "" in given and len(declared) == 1:
         given[declared[0][0]] = given.pop("")
@@ -226,6 +235,9 @@ def _convert(net: Net, layer: Layer, index: int, weights: dict[str, list[Blob]])
     except (ArithmeticError, IndexError, ValueError) as error:  # a shape no converter foresaw
         shapes = ", ".join(str(list(net.shapes[net.blobs[b]])) for b in layer.bottoms if b in net.blobs)
         raise layer.error(f"its parameters do not fit its inputs {shapes}: {error}") from error
+    for top in layer.tops:
+        if layer.kind != "Dropout" and top in net.blobs:
+            net.written.setdefault(top, []).append(net.blobs[top])
     _report_unseen(net, layer)
 
 

@@ -93,6 +93,8 @@ class Net:
         """Tensors of the current layer that no blob is called after yet."""
         self.notes: list[str] = []
         self.metadata: dict[str, str] = {}
+        self.written: dict[str, list[str]] = {}
+        """The tensors that hold a blob, in the order its layers write it."""
         self.batch_is_free = True
         self.detection_in_graph = False
         self.exact: set[str] = set()
