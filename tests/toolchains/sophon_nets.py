@@ -20,7 +20,8 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     """Convolutions plain, depthwise and pointwise, an addition, pooling and a matrix product; 3x16x16 to 10.
 
     ``extra``: ``min`` puts a Min with a constant a channel behind the addition, ``hardmax`` an operator that
-    the compiler lacks, ``dilated`` a dilation into the depthwise convolution.
+    the compiler lacks, ``dilated`` a dilation into the depthwise convolution, ``tail`` running sums and the best
+    three of them behind the result.
     """
     nodes = [
         helper.make_node("Conv", ["input", "w1", "b1"], ["c1"], name="conv1", pads=[1] * 4, kernel_shape=[3, 3]),
@@ -52,11 +53,20 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     if extra == "hardmax":
         nodes.insert(4, helper.make_node("Hardmax", ["sum"], ["kept"], name="mine"))
         nodes[5].input[0] = "kept"
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])]
+    if extra == "tail":
+        nodes += [
+            helper.make_node("CumSum", ["logits", "axis"], ["sums"], name="running"),
+            helper.make_node("TopK", ["sums", "three"], ["values", "which"], name="best"),
+        ]
+        held += [numpy_helper.from_array(np.array(1), "axis"), numpy_helper.from_array(np.array([3]), "three")]
+        kinds = {"values": TensorProto.FLOAT, "which": TensorProto.INT64}
+        outputs = [helper.make_tensor_value_info(name, kind, ["n", 3]) for name, kind in kinds.items()]
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 16, 16])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])],
+        outputs,
         held,
     )
     opsets = [helper.make_opsetid("", 13)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from accel import driver
 from accel.artifact import Artifact
 from accel.calibration import Calibration
+from accel.dataset import Sample
 from accel.errors import AccelError
 from accel.model import Model
 from accel.options import BuildOptions, RunOptions
+from accel.preprocessing import Preprocessing
 from accel.toolchain.spec import Environment
 from toolchains.sophon_nets import Clouds, small_cnn
 
@@ -167,6 +170,65 @@ def test_quantised_input_and_output(work: Work, bm1684: Artifact) -> None:
     assert cosine(outputs(artifact, simulator="cmodel"), outputs(bm1684)) > 0.999
 
 
+PICTURE = Preprocessing(size=(16, 16), mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0))
+
+
+class Pixels(Clouds):
+    """The clouds as pictures of 0 to 255; ``normalised`` gives the float network's inputs."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in super().__iter__():
+            x = sample.inputs["input"]
+            yield Sample(sample.name, {"input": np.rint(255 * (x - x.min()) / np.ptp(x)).astype(np.float32)})
+
+    def normalised(self) -> list[np.ndarray]:
+        mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (PICTURE.mean, PICTURE.std))
+        return [(s.inputs["input"] - mean) / std for s in self]
+
+
+class Normalised(Pixels):
+    def __iter__(self) -> Iterator[Sample]:
+        for at, x in enumerate(self.normalised_arrays):
+            yield Sample(str(at), {"input": x})
+
+    @property
+    def normalised_arrays(self) -> list[np.ndarray]:
+        return Pixels(len(self)).normalised()
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "how", "least"),
+    [
+        ("bm1684x", "fp16", "fuse", 0.9999),
+        ("bm1684x", "int8", "fuse", 0.95),
+        ("bm1684", "int8", "fold", 0.95),
+        ("bm1684", "fp32", "fold", 0.99999),
+    ],
+)
+def test_a_network_that_takes_pixels(work: Work, target: str, precision: str, how: str, least: float) -> None:
+    calibration = driver.calibrate(work.model, Normalised(8))
+    chosen: dict[str, object] = {"set": {"fuse_preprocess": "yes"}} if how == "fuse" else {"fold_preprocessing": True}
+    asked = BuildOptions(backend="vendor", precision=precision, preprocessing=PICTURE, **chosen)  # type: ignore[arg-type]
+    place = work.folder / f"pixels-{target}-{precision}"
+    artifact = driver.build(work.model, target, place, asked, calibration=calibration)
+    assert artifact.manifest.preprocessing is not None and artifact.manifest.preprocessing.folded
+    with driver.run_float(work.model) as runner:
+        want = np.concatenate([runner.run({"input": x})["logits"] for x in Pixels(4, seed=7).normalised()])
+    for simulator in ("mlir", "cmodel"):
+        with driver.run(artifact, RunOptions(simulator=simulator)) as runner:
+            got = np.concatenate([runner.run(s.inputs)["logits"] for s in Pixels(4, seed=7)])
+        assert cosine(got, want) > least
+    if how == "fuse":
+        rows = driver.inspect(artifact.path).tables[0].rows
+        assert [row[7] for row in rows if row[4] == "input"] == ["uint8"]
+
+
+def test_fused_preprocessing_is_not_for_bm1684(work: Work) -> None:
+    with pytest.raises(AccelError) as caught:
+        work.build("bm1684", preprocessing=PICTURE, set={"fuse_preprocess": "yes"})
+    assert caught.value.code == "unsupported.fuse-preprocess" and "--fold-preprocessing" in caught.value.hints[0]
+
+
 def test_two_cores(work: Work) -> None:
     artifact = work.build("bm1688", cores=2)
     assert {row[3] for row in driver.inspect(artifact.path).tables[0].rows} == {2}
@@ -205,14 +267,35 @@ def test_a_dilated_depthwise_convolution(work: Work, tmp_path: Path) -> None:
     assert cosine(fast, want) > 0.95
 
 
-def test_an_operator_the_compiler_lacks(work: Work, tmp_path: Path) -> None:
+def test_an_operator_the_chip_lacks(work: Work, tmp_path: Path) -> None:
     model = driver.parse(small_cnn(tmp_path / "hardmax.onnx", extra="hardmax"))
     assert not {n.node: n for n in driver.check(model, "bm1684", BuildOptions(precision="fp32"))}["mine"].supported
     with pytest.raises(AccelError) as caught:
         driver.build(model, "bm1684", tmp_path / "out", BuildOptions(backend="vendor", precision="fp32"))
-    assert caught.value.code == "unsupported.op" and "Hardmax" in caught.value.summary
-    assert caught.value.log is not None and "Hardmax" in caught.value.log.read_text()
+    assert caught.value.code == "unsupported.op" and caught.value.node == "mine"
+    assert "fc" in caught.value.summary and "Hardmax" in caught.value.cause  # a matrix product depends on it
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_tail_that_the_chip_lacks_runs_on_the_host(work: Work, tmp_path: Path, precision: str) -> None:
+    model = driver.prepare(driver.parse(small_cnn(tmp_path / "tail.onnx", extra="tail")))
+    support = {n.node: n for n in driver.check(model, "bm1684", BuildOptions(precision=precision))}
+    assert support["running"].supported and support["running"].place == "host"
+    calibration = driver.calibrate(model, Clouds(8)) if precision == "int8" else None
+    asked = BuildOptions(backend="vendor", precision=precision, batches=(1, 2))
+    artifact = driver.build(model, "bm1684", tmp_path / "out", asked, calibration=calibration)
+    places = {n.node: n.place for n in artifact.manifest.nodes}
+    assert places["running"] == places["best"] == "host" and places["fc"] == "bm1684"
+    assert any("CumSum" in note and "host" in note for note in artifact.manifest.notes)
+    batch = np.concatenate([s.inputs["input"] for s in Clouds(4, seed=7)])
+    with driver.run_float(model) as runner:
+        want = runner.run({"input": batch})
+    for simulator, size in (("mlir", 2), ("cmodel", 1)):
+        with driver.run(artifact, RunOptions(simulator=simulator, batch=size)) as runner:
+            got = runner.run({"input": batch})
+        assert got["which"].dtype == want["which"].dtype and got["values"].shape == want["values"].shape
+        assert cosine(got["values"], want["values"]) > 0.95
 
 
 def test_a_truncated_bmodel(bm1684: Artifact, tmp_path: Path) -> None:

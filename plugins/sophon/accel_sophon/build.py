@@ -29,6 +29,7 @@ from accel_sophon.compiling import compile_batch
 from accel_sophon.content import collect, details, nodes_of
 from accel_sophon.float_layers import asked, worst_convolutions
 from accel_sophon.host import host_details, host_nodes, write_tails
+from accel_sophon.pixels import fold, refuse_pixels, stored
 from accel_sophon.refusals import refuse_and_note
 from accel_sophon.rewrites import spread_dilations
 from accel_sophon.toolchain import SOPHON
@@ -75,6 +76,7 @@ def _build(
         chosen = worst_convolutions(model, target.numerics_for(options.precision), asked(options.set["float_layers"]))
         options = replace(options, node_precisions={**chosen, **options.node_precisions})
         notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
+    refuse_pixels(model, target, options)
     split = split_tail(model, unsupported_nodes(model, target, options))
     if split:
         notes.append(f"on the host, behind the chip's part: {_told(split.nodes)}")
@@ -84,6 +86,8 @@ def _build(
         notes.append("the compiler read the Caffe files itself, unchanged: no preparation or tuning of ours is in it")
     else:
         network = spread_dilations(readable(network), target, target.numerics_for(options.precision))
+    if options.fold_preprocessing and options.preprocessing is not None:
+        network, kept = fold(network, options.preprocessing, kept)
     done = []
     for batch in options.batches:
         folder = workspace / f"batch{batch}"
@@ -122,7 +126,7 @@ def _build(
         batches=options.batches,
         files=(),
         model_digest=model.digest,
-        preprocessing=options.preprocessing,
+        preprocessing=stored(options),
         passes=network.passes,
         nodes=(*nodes_of(first, target), *(host_nodes(split) if split else ())),
         versions={**versions(["accel-core", "accel-sophon"]), "tpu_mlir": env.version},

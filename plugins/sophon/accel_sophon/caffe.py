@@ -45,7 +45,9 @@ def sources(model: Model) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def read_caffe(bench: Bench, model: Model, feeds: Mapping[str, Any]) -> tuple[Transformed, dict[str, str]]:
+def read_caffe(
+    bench: Bench, model: Model, feeds: Mapping[str, Any], preprocessing: Mapping[str, str] | None = None
+) -> tuple[Transformed, dict[str, str]]:
     """Float MLIR of the files themselves, and which tensor of ``model`` each of its values is.
 
     The mapping is proven: both readings are run on ``feeds`` and every value compared.
@@ -68,6 +70,7 @@ def read_caffe(bench: Bench, model: Model, feeds: Mapping[str, Any]) -> tuple[Tr
             shapes,
             weights=bench.folder / f"{name}.caffemodel",
             output_names=output_blobs(model),
+            preprocessing=preprocessing,
         )
     module = mlir.read(path)
     tensors = _tensors(module, written, {s.name for s in model.inputs}, [s.name for s in model.outputs])

@@ -16,6 +16,7 @@ from accel_sophon import commands, mlir, table
 from accel_sophon.caffe import read_caffe
 from accel_sophon.commands import Bench
 from accel_sophon.names import producers, tensor_by_location
+from accel_sophon.pixels import fuse_arguments, fused, normalised, pixels_of, takes_pixels
 from accel_sophon.refusals import refuse_free
 from accel_sophon.rewrites import wrong_convolutions, wrong_places
 from accel_sophon.thresholds import Thresholds, ours, vendors
@@ -67,12 +68,17 @@ def compile_batch(
     numerics = target.numerics_for(options.precision)
     model = set_batch(network, batch)
     refuse_free(model)
-    feeds = sample(model, calibration, options)
+    feeds = fed = sample(model, calibration, options)
+    fusing: dict[str, str] = {}
+    if takes_pixels(options) and options.preprocessing is not None:
+        fed = pixels_of(feeds, options.preprocessing)
+        feeds = normalised(fed, options.preprocessing) if fused(options) else fed
+        fusing = fuse_arguments(model, options.preprocessing) if fused(options) else {}
     if model.vendor_reads:
-        made, tensors = read_caffe(bench, model, feeds)
+        made, tensors = read_caffe(bench, model, feeds, fusing)
         module = mlir.read(made.mlir)
     else:
-        made = to_mlir(bench, model)
+        made = to_mlir(bench, model, preprocessing=fusing)
         module = mlir.read(made.mlir)
         tensors = _tensors(module, model, made)
     thresholds = None
@@ -96,11 +102,15 @@ def compile_batch(
         extra=deploy_flags(target, options),
     )
     lowered = commands.lowered(bench)
+    renamed = dict(made.renamed)
+    if fused(options):
+        name = model.inputs[0].name
+        renamed[name] = f"{renamed.get(name, name)}_raw"
     verdict = None
     if options.set.get("verify", "yes") != "no":
         with progress.step("comparing with float"):
-            verdict = verify(bench, feeds, made, tensors, lowered, bmodel, target, options)
-    return Compiled(batch, model, bench.folder, bmodel, lowered, made.mlir, made.renamed, tensors, verdict, thresholds)
+            verdict = verify(bench, feeds, (fed, renamed), made, tensors, lowered, bmodel, target, options)
+    return Compiled(batch, model, bench.folder, bmodel, lowered, made.mlir, renamed, tensors, verdict, thresholds)
 
 
 def _tensors(module: mlir.Module, model: Model, made: Transformed) -> dict[str, str]:
@@ -180,6 +190,8 @@ def deploy_flags(target: Target, options: BuildOptions) -> list[str]:
         extra.append("--quant_output")
     if options.opt is not None:
         extra += ["--opt", str(options.opt)]
+    if fused(options):
+        extra.append("--fuse_preprocess")
     cores = options.cores or target.cores[0]
     if cores > 1:
         extra += ["--num_core", str(cores)]

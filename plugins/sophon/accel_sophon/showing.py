@@ -15,6 +15,7 @@ from accel.toolchain.find import find
 from accel_sophon import caffe, commands, table
 from accel_sophon.check import unsupported_nodes
 from accel_sophon.compiling import deploy_flags
+from accel_sophon.pixels import fuse_arguments, fused, refuse_pixels
 from accel_sophon.refusals import refuse_and_note, refuse_free
 from accel_sophon.toolchain import SOPHON
 from accel_sophon.transforms import identifier
@@ -27,6 +28,7 @@ def build_commands(model: Model, target: Target, options: BuildOptions) -> Seque
         AccelError: what the options ask for and the chip cannot do.
     """
     refuse_and_note(target, options)
+    refuse_pixels(model, target, options)
     split = split_tail(model, unsupported_nodes(model, target, options))
     network = split.chip if split else model
     numerics = target.numerics_for(options.precision)
@@ -42,7 +44,9 @@ def build_commands(model: Model, target: Target, options: BuildOptions) -> Seque
         if model.vendor_reads:
             source, weights = Path(f"{name}.prototxt"), Path(f"{name}.caffemodel")
             cut = tuple(caffe.output_blobs(made))
-        found.append(_python("model_transform", commands.transform_arguments(name, source, shapes, weights, cut)))
+        pre = fuse_arguments(made, options.preprocessing) if fused(options) and options.preprocessing else None
+        words = commands.transform_arguments(name, source, shapes, weights, cut, pre)
+        found.append(_python("model_transform", words))
         thresholds = precisions = None
         if numerics.quantized and options.calibrator == "vendor":
             count = len(options.dataset) if options.dataset is not None else 0

@@ -106,7 +106,10 @@ _FLOAT_LAYERS = OptionSpec(
     "float_layers", "keep this many convolutions in float: those that lose most by 8-bit weights", (), ""
 )
 _VERIFY = OptionSpec("verify", "run the compiled network and compare it with float", ("yes", "no"), "yes")
-_OPTIONS = (_FLOAT_LAYERS, _VERIFY, _SEARCH)
+_FUSE = OptionSpec(
+    "fuse_preprocess", "normalise on the chip and take uint8 pixels (not on bm1684)", ("yes", "no"), "no"
+)
+_OPTIONS = (_FLOAT_LAYERS, _VERIFY, _SEARCH, _FUSE)
 
 BM1682 = Target(
     name="bm1682",

@@ -55,6 +55,7 @@ class Verdict:
 def verify(
     bench: Bench,
     inputs: Arrays,
+    chip_inputs: tuple[Arrays, Mapping[str, str]],
     made: Transformed,
     tensors: Mapping[str, str],
     lowered: Path,
@@ -64,12 +65,17 @@ def verify(
 ) -> Verdict:
     """Run one sample, ``inputs`` by the model's names, through float, the lowered graph and the bmodel.
 
+    ``chip_inputs``: the same sample as the compiled network takes it (pixels, where it normalises by itself), and its
+    names for the inputs.
+
     Raises:
         AccelError: ``failed.output`` naming the first layer that computes nonsense, or outputs that are no numbers.
     """
     feeds = {made.renamed.get(k, k): v for k, v in inputs.items()}
     with Simulator(bench.env, "mlir", target.arch, made.mlir) as simulator:
         wanted = simulator.infer(feeds, fetch="all")
+    pixels, names = chip_inputs
+    feeds = {names.get(k, k): v for k, v in pixels.items()}
     with Simulator(bench.env, "mlir", target.arch, lowered) as simulator:
         got = simulator.infer(feeds, fetch="all")
     _refuse_nonsense(mlir.read(made.mlir), mlir.read(lowered), wanted, got, tensors)
