@@ -17,6 +17,9 @@ from accel.options import RunOptions
 from accel.report import Metric, Report, Table
 from accel.target import Target
 
+from accel_sophon.device import measured
+from accel_sophon.runtime import chosen_device
+
 _COMMAND = re.compile(r"(\w+?)_(\d+)\|(\w+)\|s:(\d+)\|b:\d+\|g:\d+\|e:(\d+)\|t:(\d+)(?:\|dr:(\d)\|sz:(\d+))?")
 
 BANDWIDTH = {"bm1684": (34.1e9, "LPDDR4X-4266 on 64 bits: an assumption, nothing is published")}
@@ -78,7 +81,7 @@ def parse_profile(text: str) -> Profile:
 
 
 def perf(artifact: Artifact, options: RunOptions, target: Target) -> Report:
-    """Time of a run, by layer.
+    """Time of a run: measured where there is a device, else by layer from the profile or the roofline.
 
     Raises:
         AccelError: ``usage.batch``, ``failed.profile``.
@@ -87,6 +90,9 @@ def perf(artifact: Artifact, options: RunOptions, target: Target) -> Report:
     batch = options.batch or manifest.batches[0]
     if batch not in manifest.batches:
         raise AccelError(f"the artifact does not run at batch {batch}", code="usage.batch", stage="perf")
+    number = chosen_device(options.device, options.simulator)
+    if number is not None:
+        return measured(artifact, number, batch)
     subject = {"target": manifest.target, "precision": manifest.precision, "artifact": str(artifact.path)}
     commands = (f"accel perf {artifact.path}",)
     folder = artifact.path / "profile" / f"batch{batch}"

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def accel_toolchains() -> Sequence[Toolchain]:
+    from accel_sophon.runtime import SOPHON_RUNTIME
     from accel_sophon.toolchain import SOPHON
 
-    return [SOPHON]
+    return [SOPHON, SOPHON_RUNTIME]
 
 
 @hookimpl

@@ -17,6 +17,8 @@ from accel.options import RunOptions
 from accel.runner import Provenance
 from accel.toolchain.find import require
 
+from accel_sophon.device import Device
+from accel_sophon.runtime import chosen_device
 from accel_sophon.simulators import SIMULATORS, Simulator
 from accel_sophon.toolchain import SOPHON
 from accel_sophon.verify import output_location
@@ -31,8 +33,9 @@ class SophonRunner:
         manifest = artifact.manifest
         self.inputs: tuple[TensorSpec, ...] = manifest.inputs
         self.outputs: tuple[TensorSpec, ...] = manifest.outputs
-        self._kind = options.simulator or "mlir"
-        if self._kind not in SIMULATORS:
+        number = chosen_device(options.device, options.simulator)
+        self._kind = options.simulator or ("mlir" if number is None else "device")
+        if number is None and self._kind not in SIMULATORS:
             raise AccelError(
                 f"Sophon has no simulator {self._kind!r}",
                 code="usage.simulator",
@@ -50,20 +53,22 @@ class SophonRunner:
         self._renamed: dict[str, str] = about["renamed"]
         self._places: dict[str, str] = about["layers"]
         self.device = f"{manifest.target} {'compiler simulator' if self._kind == 'mlir' else 'cmodel'}"
+        if number is not None:
+            self.device, self.provenance = f"{manifest.target} #{number}", "measured"
         path = safe_join(artifact.path, about["mlir"]) if self._kind == "mlir" else artifact.file("model")
-        env = require(SOPHON)
-        self._free: queue.Queue[Simulator] = queue.Queue()
-        self._all: list[Simulator] = []
+        self._free: queue.Queue[Simulator | Device] = queue.Queue()
+        self._all: list[Simulator | Device] = []
         try:
             for _ in range(max(1, options.workers)):
-                self._all.append(Simulator(env, self._kind, arch, path))
+                opened = Simulator(require(SOPHON), self._kind, arch, path) if number is None else Device(number, path)
+                self._all.append(opened)
                 self._free.put(self._all[-1])
             self._outputs = self._named(self._all[0])
         except BaseException:
             self.close()
             raise
 
-    def _named(self, simulator: Simulator) -> dict[str, str]:
+    def _named(self, simulator: Simulator | Device) -> dict[str, str]:
         """The simulator's name of each output: it lists them in the network's order, under names of its own."""
         listed = [o if isinstance(o, str) else str(o["name"]) for o in simulator.description["outputs"]]
         if len(listed) != len(self.outputs):
