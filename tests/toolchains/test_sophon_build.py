@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_int8_from_our_calibration(work: Work, bm1684: Artifact) -> None:
     names = {f.path for f in manifest.files}
     assert {f"bmrt_test/batch1/{n}_ref_data.dat" for n in ("input", "output")} <= names
     assert "bmrt_test/batch1/compilation.bmodel" in names
+
+
+def test_the_shown_commands_are_those_that_run(work: Work, bm1684: Artifact) -> None:
+    shown = driver.commands(work.model, driver.resolve("bm1684"), BuildOptions(backend="vendor"))
+    assert [words[1] for words in shown] == ["model_transform.py", "model_deploy.py"]
+    ran = [shlex.split(row[2:]) for row in bm1684.file("log").read_text().splitlines() if row.startswith("$ ")]
+    deployed = next(words for words in ran if words[1].endswith("model_deploy.py"))
+    # The second table is written only where a layer stays in float.
+    wanted = [w for w in shown[-1][2:] if w not in ("--quantize_table", "quantize_table")]
+    assert deployed[0] == shown[-1][0] and deployed[2:] == wanted
 
 
 def test_both_simulators_and_several_workers_agree(bm1684: Artifact) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from accel_sophon.refusals import refuse_free
 from accel_sophon.rewrites import wrong_convolutions, wrong_places
 from accel_sophon.thresholds import Thresholds, ours, vendors
 from accel_sophon.transforms import Transformed, identifier, to_mlir
-from accel_sophon.verify import Verdict, sample, verify
+from accel_sophon.verify import DiffersError, Verdict, sample, verify
 
 if TYPE_CHECKING:
     from accel.calibration import Calibration, Range
@@ -91,25 +91,39 @@ def compile_batch(
             thresholds = ours(bench, module, tensors, kept, note)
     precisions = _precisions(bench, module, tensors, model, options, target, thresholds)
     bmodel = bench.folder / f"{identifier(model.name)}_{target.arch}.bmodel"
-    commands.deploy(
-        bench,
-        made.mlir,
-        bmodel,
-        chip=target.arch,
-        mode=table.MODES[numerics.precision],
-        calibration=thresholds.table if thresholds else None,
-        precisions=precisions,
-        extra=deploy_flags(target, options),
-    )
-    lowered = commands.lowered(bench)
     renamed = dict(made.renamed)
     if fused(options):
         name = model.inputs[0].name
         renamed[name] = f"{renamed.get(name, name)}_raw"
-    verdict = None
-    if options.set.get("verify", "yes") != "no":
+
+    def deployed(*more: str) -> tuple[Path, Verdict | None]:
+        commands.deploy(
+            bench,
+            made.mlir,
+            bmodel,
+            chip=target.arch,
+            mode=table.MODES[numerics.precision],
+            calibration=thresholds.table if thresholds else None,
+            precisions=precisions,
+            extra=[*deploy_flags(target, options), *more],
+        )
+        lowered = commands.lowered(bench)
+        if options.set.get("verify", "yes") == "no":
+            return lowered, None
         with progress.step("comparing with float"):
-            verdict = verify(bench, feeds, (fed, renamed), made, tensors, lowered, bmodel, target, options)
+            chip_inputs = (fed, renamed)
+            return lowered, verify(bench, feeds, chip_inputs, made, tensors, lowered, bmodel, target, options)
+
+    try:
+        lowered, verdict = deployed()
+    except DiffersError:
+        # Seen on BM1684 with convolutions in float between those in INT8: fused into groups of layers, which keep
+        # values on the chip, they compute something else. Layer by layer they are right.
+        progress.message("the bmodel differs from its lowered graph: compiling again without layer groups")
+        lowered, verdict = deployed("--disable_layer_group")
+        assert verdict is not None
+        note = "compiled without layer groups, which is slower: with them the bmodel computes something else"
+        verdict = replace(verdict, notes=[note, *verdict.notes])
     return Compiled(batch, model, bench.folder, bmodel, lowered, made.mlir, renamed, tensors, verdict, thresholds)
 
 

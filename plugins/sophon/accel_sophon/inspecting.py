@@ -29,10 +29,11 @@ def report(path: Path, found: Info) -> Report:
     """``found`` as a report."""
     rows = []
     for net in found.nets:
+        name = net.name if len(found.nets) > 1 else ""  # one network has the file's name
         for stage in net.stages:
             for kind, tensors in (("input", stage.inputs), ("output", stage.outputs)):
                 rows += [
-                    (net.name, net.kind, stage.number, stage.cores, kind, t.name, str(list(t.shape)), t.dtype, t.scale)
+                    (name, net.kind, stage.number, stage.cores, kind, t.name, str(list(t.shape)), t.dtype, t.scale)
                     for t in tensors
                 ]
     columns = ("network", "kind", "stage", "cores", "", "tensor", "shape", "dtype", "scale")

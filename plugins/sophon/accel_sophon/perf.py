@@ -105,7 +105,7 @@ def perf(artifact: Artifact, options: RunOptions, target: Target) -> Report:
 def _simulated(files: list[Path], batch: int, subject: dict[str, str], commands: tuple[str, ...]) -> Report:
     profiles = [parse_profile(f.read_text(encoding="utf-8", errors="replace")) for f in files]
     slowest = max(profiles, key=lambda p: p.cycles)
-    source = f"tpu_mlir's cycle profile ({files[0].name})"
+    source = "tpu_mlir's cycle profile"
     metrics = (
         Metric("latency", slowest.milliseconds, "ms", "simulated", source),
         Metric("fps", 1000 * batch / slowest.milliseconds, "FPS", "simulated", source),
