@@ -39,7 +39,8 @@ def compile(
     parse: flags.ParseFlags,
     no_cache: flags.NoCache = False,
     show_args: Annotated[
-        bool, typer.Option("--show-args", help="Print the resolved options and the vendor's command lines; run nothing.")
+        bool,
+        typer.Option("--show-args", help="Print the resolved options and the vendor's command lines, run nothing."),
     ] = False,
     check_model: Annotated[
         bool,
