@@ -1,4 +1,4 @@
-"""The transform, once for all chips: its result depends on the network and its shape only."""
+"""The transform, once for all chips: its result depends on the network and its shape only, and weights are replaced."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accel import progress
 from accel.cache import Cache
 from accel.model import Model
 
+from accel_sophon import weights
 from accel_sophon.commands import Bench, transform
+from accel_sophon.mlir import read
 from accel_sophon.names import rename, safe_names
 
-_FORM = 1
+if TYPE_CHECKING:
+    import onnx
+
+_FORM = 2
 """Raise it when what is put into a cached transform changes."""
+
+_PLACES = "weights.json"
 
 
 @dataclass(frozen=True)
@@ -52,57 +60,55 @@ def to_mlir(
 ) -> Transformed:
     """Float MLIR of ``model`` (fixed shapes) in the bench's folder, from the cache when it is there.
 
-    A second chip of the vendor, another precision or other thresholds use the same one.
+    A second chip of the vendor, another precision or other thresholds use the same one; weights and biases that were
+    tuned for another chip are exchanged in it.
     """
     renamed = safe_names(model.proto)
+    proto = rename(model.proto, renamed)
     name = identifier(model.name)
     shapes = [[int(d) for d in spec.shape] for spec in model.inputs]
     store = cache or Cache()
-    key = _key(bench, model, name, shapes, preprocessing or {}, dynamic)
+    graph, values = weights.split(proto)
+    common = [_FORM, bench.env.version, name, shapes, sorted((preprocessing or {}).items()), dynamic]
+    shared, own = (_key(digest, *common) for digest in (graph, f"{model.digest} as it is"))
     mlir = bench.folder / f"{name}.mlir"
-    with store.lock(f"sophon-{key}"):
-        found = store.get("sophon-transform", key)
+    with store.lock(f"sophon-{shared}"):
+        found = store.get("sophon-transform", shared) or store.get("sophon-transform", own)
         if found is not None:
             for file in found.iterdir():
-                if file.name != "entry.json":
+                if file.name not in ("entry.json", _PLACES):
                     shutil.copyfile(file, bench.folder / file.name)
+            if (found / _PLACES).exists():
+                weights.put(values, weights.load(found / _PLACES), bench.folder / read(mlir).weight_file)
             return Transformed(mlir, renamed, True)
         source = bench.folder / f"{name}.onnx"
-        source.write_bytes(_readable(model, renamed))
+        source.write_bytes(_readable(proto))
         with progress.step("reading the network (model_transform)"):
             transform(bench, name, source, shapes, preprocessing=preprocessing, dynamic=dynamic)
         source.unlink()
-        _keep(store, key, bench.folder, mlir, model.name)
+        arrays = bench.folder / read(mlir).weight_file
+        places = weights.find(proto, values, arrays) if arrays.is_file() else None
+        _keep(store, own if places is None else shared, [mlir, arrays], places, model.name)
     return Transformed(mlir, renamed, False)
 
 
-def _keep(store: Cache, key: str, folder: Path, mlir: Path, label: str) -> None:
-    from accel_sophon.mlir import read
-
-    weights = read(mlir).weight_file
-    kept = folder / "transform.keep"
+def _keep(store: Cache, key: str, files: Sequence[Path], places: weights.Places | None, label: str) -> None:
+    kept = files[0].parent / "transform.keep"
     kept.mkdir()
-    for file in (mlir, folder / weights):
+    for file in files:
         if file.is_file():
             shutil.copyfile(file, kept / file.name)
+    if places is not None:
+        weights.save(places, kept / _PLACES)
     store.put("sophon-transform", key, kept, f"{label}: float MLIR")
     shutil.rmtree(kept)
 
 
-def _readable(model: Model, renamed: Mapping[str, str]) -> bytes:
-    made = rename(model.proto, renamed)
+def _readable(proto: onnx.ModelProto) -> bytes:
     # The toolchain's onnx reads up to IR 9; nothing newer than 8 is in an opset it reads.
-    made.ir_version = min(made.ir_version, 8)
-    return bytes(made.SerializeToString())
+    proto.ir_version = min(proto.ir_version, 8)
+    return bytes(proto.SerializeToString())
 
 
-def _key(
-    bench: Bench,
-    model: Model,
-    name: str,
-    shapes: Sequence[Sequence[int]],
-    preprocessing: Mapping[str, str],
-    dynamic: bool,
-) -> str:
-    parts = [_FORM, bench.env.version, model.digest, name, shapes, sorted(preprocessing.items()), dynamic]
+def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
