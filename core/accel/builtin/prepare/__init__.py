@@ -48,6 +48,11 @@ PASSES: tuple[Pass, ...] = (
 
 TUNING: tuple[Pass, ...] = (
     Pass(
+        "round_weights",
+        "Round neighbouring weights so that their errors cancel, where one shift serves a whole tensor.",
+        "accel.builtin.prepare.rounding:round_weights",
+    ),
+    Pass(
         "bias_correction",
         "Take off in the bias what rounded weights add on average (needs the calibration's means).",
         "accel.builtin.prepare.bias_correction:correct_biases",

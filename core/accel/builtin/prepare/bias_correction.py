@@ -32,6 +32,8 @@ def correct_biases(
     ranges: Mapping[str, Range],
     calibration: Calibration,
     node_numerics: Mapping[str, Numerics] | None = None,
+    *,
+    exact: Model | None = None,
 ) -> Model:
     """``model`` with biases that make up for how ``numerics`` rounds its weights.
 
@@ -45,6 +47,7 @@ def correct_biases(
         ranges: Kept range by tensor name.
         calibration: With means by channel of what convolutions read.
         node_numerics: Other numerics for single nodes, by node name.
+        exact: The model whose weights are meant, where a pass before this one moved them; the model itself if None.
 
     Raises:
         AccelError: as :func:`accel.builtin.reference.quantize.quantize`.
@@ -56,7 +59,7 @@ def correct_biases(
     graph = proto.graph
     held, makers = g.constants(graph), g.producers(graph)
     taken = g.names_in(graph)
-    read = _as_compiled(model, numerics, node_numerics)
+    read = _meant(exact) if exact else _as_compiled(model, numerics, node_numerics)
     changed = False
     for node in graph.node:
         rounded = made.weights.get(node.output[0]) if node.output else None
@@ -84,6 +87,13 @@ def correct_biases(
         return model
     _drop_unused(graph)
     return model.with_proto(proto, applied=PASS)
+
+
+def _meant(model: Model) -> dict[str, tuple[str, np.ndarray]]:
+    """What an operator reads and its weight, by its result."""
+    held = g.constants(model.proto.graph)
+    nodes = (n for n in model.proto.graph.node if len(n.input) > 1 and n.input[1] in held)
+    return {n.output[0]: (n.input[0], held[n.input[1]]) for n in nodes}
 
 
 def _as_compiled(

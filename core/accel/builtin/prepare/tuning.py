@@ -78,8 +78,13 @@ def tune(
         proto, gone = merge_pointwise(model.proto, keep=node_numerics or ())
         if gone:
             model = model.with_proto(proto, applied="merge_convolutions")
+    exact = model
+    if "round_weights" in wanted:
+        from accel.builtin.prepare.rounding import round_weights
+
+        model = round_weights(model, numerics, ranges, node_numerics)
     if "bias_correction" in wanted:
         from accel.builtin.prepare.bias_correction import correct_biases
 
-        model = correct_biases(model, numerics, ranges, calibration, node_numerics)
+        model = correct_biases(model, numerics, ranges, calibration, node_numerics, exact=exact)
     return model

@@ -69,6 +69,8 @@ class Context:
     """Accumulators by the name of the linear operator's result."""
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     """Real values of the rounded weights, in the operator's own layout, likewise."""
+    grids: dict[str, Grid] = field(default_factory=dict)
+    """Where those weights lie, likewise."""
     _codes: dict[str, Codes] = field(default_factory=dict)
     _floats: dict[tuple[str, FloatType], str] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)

@@ -63,6 +63,8 @@ class QuantizedModel:
     """Accumulators by the name of the linear operator's result, for passes that correct them."""
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Real values of the rounded weights, in the operator's own layout, likewise."""
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    """Where those weights lie, likewise."""
 
 
 def quantize(
@@ -103,7 +105,9 @@ def quantize(
         _write_output(ctx, name)
     for merged, into in gone.items():
         ctx.nodes.append(NodeNumerics(merged, "Conv", numerics.precision, place, f"merged into {into}"))
-    return QuantizedModel(_assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums, ctx.weights)
+    return QuantizedModel(
+        _assemble(ctx, proto), _forms(ctx), tuple(ctx.nodes), tuple(ctx.notes), ctx.sums, ctx.weights, ctx.grids
+    )
 
 
 def check_names(source: Source, overrides: Mapping[str, object]) -> None:

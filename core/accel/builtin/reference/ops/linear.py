@@ -29,6 +29,7 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid or x.grid, bias)
     codes = schemes.quantize(weight, on, axis)
     ctx.weights[node.output[0]] = schemes.dequantize(codes, on, axis)
+    ctx.grids[node.output[0]] = on
     scale = on.scale
     if axis == 1 and scale.ndim:
         scale = np.tile(scale, attrs.get("group", 1))
@@ -99,6 +100,7 @@ def _constant_matmul(
     codes = schemes.quantize(weight, on, 1)
     real = schemes.dequantize(codes, on, 1)
     ctx.weights[node.output[0]] = real.T if attributes(node).get("transB", 0) else real
+    ctx.grids[node.output[0]] = on
     bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
 
     def multiply(bias_codes: F32 | None, hint: str) -> str:
