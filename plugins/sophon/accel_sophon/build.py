@@ -27,7 +27,7 @@ from accel_sophon.check import unsupported_nodes
 from accel_sophon.commands import Bench
 from accel_sophon.compiling import compile_batch
 from accel_sophon.content import collect, details, nodes_of
-from accel_sophon.float_layers import asked, worst_convolutions
+from accel_sophon.float_layers import asked, worst_layers
 from accel_sophon.host import host_details, host_nodes, write_tails
 from accel_sophon.pixels import fold, refuse_pixels, stored
 from accel_sophon.refusals import refuse_and_note
@@ -72,16 +72,17 @@ def _build(
     log: Path,
 ) -> Artifact:
     notes = refuse_and_note(target, options)
-    if options.set.get("float_layers") and target.numerics_for(options.precision).quantized:
-        chosen = worst_convolutions(model, target.numerics_for(options.precision), asked(options.set["float_layers"]))
-        options = replace(options, node_precisions={**chosen, **options.node_precisions})
-        notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
     refuse_pixels(model, target, options)
     split = split_tail(model, unsupported_nodes(model, target, options))
     if split:
         notes.append(f"on the host, behind the chip's part: {_told(split.nodes)}")
         options = replace(options, node_precisions=_without(options.node_precisions, split.nodes))
-    network, kept = _tuned(split.chip if split else model, target, options, calibration)
+    network = split.chip if split else model
+    if options.set.get("float_layers"):
+        chosen = _float_layers(network, target, options, calibration)
+        options = replace(options, node_precisions={**chosen, **options.node_precisions})
+        notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
+    network, kept = _tuned(network, target, options, calibration)
     if network.vendor_reads:
         notes.append("the compiler read the Caffe files itself, unchanged: no preparation or tuning of ours is in it")
     else:
@@ -147,7 +148,7 @@ def _tuned(
     numerics = target.numerics_for(options.precision)
     if not numerics.quantized or calibration is None or options.calibrator == "vendor":
         return model, {}
-    kept = choose_ranges(model, calibration, options.method)
+    kept = choose_ranges(model, calibration, options.method, numerics=numerics)
     if model.vendor_reads:
         return model, kept
     overrides = node_numerics(target, options.node_precisions)
@@ -169,6 +170,25 @@ def _without(precisions: Mapping[str, str], nodes: Mapping[str, str]) -> dict[st
                 cause=nodes[name],
             )
     return dict(precisions)
+
+
+def _float_layers(
+    model: Model, target: Target, options: BuildOptions, calibration: Calibration | None
+) -> dict[str, str]:
+    """What ``--set float_layers=N`` keeps in float, ``fp32`` by node name."""
+    from accel.builtin.prepare.tuning import choose_ranges
+
+    numerics, count = target.numerics_for(options.precision), asked(options.set["float_layers"])
+    if not numerics.quantized:
+        return {}
+    if calibration is None or options.calibrator == "vendor":
+        raise AccelError(
+            "float_layers chooses by our calibration",
+            code="usage.option",
+            hints=["Leave --calibrator vendor away, or let the vendor's tool search: --set search=search_qtable"],
+        )
+    ranges = choose_ranges(model, calibration, options.method, numerics=numerics)
+    return worst_layers(model, numerics, ranges, calibration, count)
 
 
 def readable(model: Model) -> Model:

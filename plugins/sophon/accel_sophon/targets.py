@@ -90,6 +90,7 @@ _INT8_BM1684X = Numerics(
         "add_multiplier_bits": "7",
         "pool_multiplier_bits": "7",
         "matmul_weights": "tensor",
+        "auto_rest": "mse",
     },
 )
 
@@ -110,7 +111,7 @@ _SEARCH = OptionSpec(
     "",
 )
 _FLOAT_LAYERS = OptionSpec(
-    "float_layers", "keep this many convolutions in float: those that lose most by 8-bit weights", (), ""
+    "float_layers", "keep this many layers in float: those whose rounding is predicted to hurt most", (), ""
 )
 _VERIFY = OptionSpec("verify", "run the compiled network and compare it with float", ("yes", "no"), "yes")
 _FUSE = OptionSpec(

@@ -28,14 +28,21 @@ TAIL = 0.7
 
 
 def choose_ranges(
-    model: Model, calibration: Calibration, method: str, *, bits: int = 8, symmetric: bool = True
+    model: Model,
+    calibration: Calibration,
+    method: str,
+    *,
+    bits: int = 8,
+    symmetric: bool = True,
+    numerics: Numerics | None = None,
 ) -> dict[str, Range]:
     """The kept range of every tensor by ``method``; ``auto`` is the embedded choice.
 
     ``auto`` keeps everything, but for inner tensors of up to 8 bits with a long tail: where 99.98 % of the values lie
     within 0.7 of the range, the rest are outliers of a few channels, and the finer step is worth more than they
     are. Both numbers were chosen on EfficientNet-Lite0 and MobileNetV2 (benchmarks/accuracy.py). In the model's
-    outputs a cut-off value would be the answer itself.
+    outputs a cut-off value would be the answer itself. ``numerics.details["auto_rest"]`` names another method than
+    ``minmax`` for the inner tensors without a long tail.
 
     Raises:
         AccelError: ``usage.method``.
@@ -46,9 +53,11 @@ def choose_ranges(
     if bits > 8:
         return everything
     most = calibration.ranges(f"percentile:{MOST}", bits=bits, symmetric=symmetric)
+    method = numerics.details.get("auto_rest", "minmax") if numerics else "minmax"
+    rest = everything if method == "minmax" else calibration.ranges(method, bits=bits, symmetric=symmetric)
     outputs = {spec.name for spec in model.outputs}
     return {
-        name: most[name] if name not in outputs and most[name].threshold < TAIL * whole.threshold else whole
+        name: whole if name in outputs else most[name] if most[name].threshold < TAIL * whole.threshold else rest[name]
         for name, whole in everything.items()
     }
 

@@ -126,13 +126,14 @@ def thresholds(
             cause="the digest of its graph differs",
             hints=["Calibrate this model again."],
         )
-    known: dict[tuple[int, bool], dict[str, Range]] = {}
+    known: dict[tuple[int, bool, str], dict[str, Range]] = {}
 
     def by(n: Numerics) -> dict[str, Range]:
         assert n.activation is not None
-        key = (n.activation.bits, n.activation.symmetric)
+        bits, symmetric = n.activation.bits, n.activation.symmetric
+        key = (bits, symmetric, n.details.get("auto_rest", ""))
         if key not in known:
-            known[key] = choose_ranges(model, calibration, options.method, bits=key[0], symmetric=key[1])
+            known[key] = choose_ranges(model, calibration, options.method, bits=bits, symmetric=symmetric, numerics=n)
         return known[key]
 
     ranges = dict(by(numerics)) if numerics.quantized else {}

@@ -14,7 +14,7 @@ def merge_pointwise(proto: onnx.ModelProto, keep: Collection[str] = ()) -> tuple
 
     Args:
         proto: Float graph; not changed.
-        keep: Nodes that must stay (they have numerics of their own).
+        keep: Nodes that must stay (they have numerics of their own). One that takes another in stays, too.
 
     Returns:
         The graph, and the names of the nodes that went: the node they went into by node name.
@@ -31,7 +31,7 @@ def merge_pointwise(proto: onnx.ModelProto, keep: Collection[str] = ()) -> tuple
     gone: dict[str, str] = {}
     for node in list(graph.node):
         first = producer.get(node.input[0]) if node.op_type == "Conv" else None
-        if first is None or readers.get(first.output[0]) != 1 or {first.name, node.name} & set(keep):
+        if first is None or readers.get(first.output[0]) != 1 or first.name in keep:
             continue
         if not (_pointwise(first, held) and _pointwise(node, held)):
             continue
