@@ -30,7 +30,7 @@ VENDOR_BEST = {
     ("efficientnet-lite0", "bm1684"): (1.7, 23),
     ("efficientnet-lite0", "bm1684x"): (18.6, 29),
     ("mobilenet-v2", "bm1684"): (10.2, 28),
-    ("mobilenet-v2", "bm1684x"): (0.0, 0),
+    ("mobilenet-v2", "bm1684x"): (16.3, 27),
 }
 VENDOR_SEARCH = {"efficientnet-lite0": (11, 13.0, 28), "mobilenet-v2": (60, 33.2, 30)}
 

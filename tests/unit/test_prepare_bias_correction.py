@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -97,6 +97,11 @@ def test_auto_keeps_outputs_whole_and_cuts_inner_outliers():
     assert auto["y"] == minmax["y"]
     assert auto["x"].threshold < 0.8 * minmax["x"].threshold
     assert choose_ranges(model, calibration, "auto", bits=16) == choose_ranges(model, calibration, "minmax", bits=16)
+    mse, rest = choose_ranges(model, calibration, "mse"), replace(COARSE, details={"auto_rest": "mse"})
+    other = choose_ranges(model, calibration, "auto", numerics=rest)
+    cut = {name for name in auto if auto[name] != minmax[name]}
+    assert other["y"] == minmax["y"] and cut
+    assert all(other[name] == (auto[name] if name in cut else mse[name]) for name in other if name != "y")
 
 
 def test_convolutions_that_the_compiler_merges() -> None:
