@@ -113,7 +113,10 @@ def test_time_is_measured(machine: Path, artifact: Artifact) -> None:
     assert report.metric("latency").value == pytest.approx(4.001) and report.metric("tpu").value == pytest.approx(3.901)
     assert report.metric("fps").value == pytest.approx(2 / 4.001e-3)
     assert report.metric("load_input").value == pytest.approx(8.669)
-    assert "--device 0" in report.commands[0]
+    assert "--device 0" in report.commands[0] and "median of 20" in report.metric("latency").source
+    assert "median of 5" in driver.perf(artifact, RunOptions(frames=5)).metric("latency").source
+    with pytest.raises(AccelError, match="all cores"):
+        driver.perf(artifact, RunOptions(core=1))
     assert driver.perf(artifact, RunOptions(device="simulator")).metric("latency").provenance == "predicted"
 
 

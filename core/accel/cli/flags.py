@@ -96,7 +96,12 @@ class ParseFlags:
         None
     )
     frontend: Annotated[
-        str, _parse("--frontend", metavar="NAME", help="Frontend to read with; default: by the file.")
+        str,
+        _parse(
+            "--frontend",
+            metavar="NAME",
+            help="Frontend, or vendor: its compiler reads the file.",
+        ),
     ] = ""
     no_simplify: Annotated[bool, _parse("--no-simplify", help="Keep the graph as it is.")] = False
     name: Annotated[str, _parse("--name", metavar="NAME", help="Name of the model; default: the file's.")] = ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from accel.artifact import Artifact
 from accel.errors import AccelError
+from accel.options import RunOptions
 from accel.report import Metric, Report
 from accel.toolchain import process
 from accel.toolchain.find import require
@@ -98,12 +99,14 @@ def parse_timing(text: str) -> Timing:
     )
 
 
-def measured(artifact: Artifact, number: int, batch: int) -> Report:
+def measured(artifact: Artifact, number: int, batch: int, options: RunOptions) -> Report:
     """Time of a run on the device.
 
     Raises:
-        AccelError: ``toolchain.broken`` without the tool, ``failed.device``.
+        AccelError: ``toolchain.broken`` without the tool, ``failed.device``, ``usage.option`` for a single core.
     """
+    if options.core:
+        raise AccelError("bmrt_test measures all cores a bmodel was built for", code="usage.option", stage="perf")
     env = require(SOPHON_RUNTIME)
     tool = env.root / "bin" / "bmrt_test"
     if not tool.is_file():
@@ -113,7 +116,8 @@ def measured(artifact: Artifact, number: int, batch: int) -> Report:
     # A file of several batches holds the largest first.
     stage = sorted(artifact.manifest.batches, reverse=True).index(batch)
     bmodel = artifact.file("model")
-    words = ["--bmodel", str(bmodel.resolve()), "--devid", str(number), "--loopnum", str(LOOPS)]
+    words = ["--bmodel", str(bmodel.resolve()), "--devid", str(number), "--loopnum", str(options.frames or LOOPS)]
+    words += ["--thread_num", str(options.threads)] if options.threads > 1 else []
     words += ["--stage_idx", str(stage)] if len(artifact.manifest.batches) > 1 else []
     with tempfile.TemporaryDirectory(prefix="accel-sophon-") as folder:
         log = Path(folder) / "bmrt_test.log"

@@ -92,7 +92,7 @@ def perf(artifact: Artifact, options: RunOptions, target: Target) -> Report:
         raise AccelError(f"the artifact does not run at batch {batch}", code="usage.batch", stage="perf")
     number = chosen_device(options.device, options.simulator)
     if number is not None:
-        return measured(artifact, number, batch)
+        return measured(artifact, number, batch, options)
     subject = {"target": manifest.target, "precision": manifest.precision, "artifact": str(artifact.path)}
     commands = (f"accel perf {artifact.path}",)
     folder = artifact.path / "profile" / f"batch{batch}"
