@@ -29,6 +29,22 @@ CASES = [
     ),
     ('loc("relu_3"): error: failed to legalize operation', 1, "failed.compiler", "legalize", "relu_3"),
     ("OSError: [Errno 28] No space left on device", 1, "failed.disk", "disk", ""),
+    (
+        '%1 = "top.Scale"(%0) loc("norm_scale")\ncan\'t get scale and zeropoint\nUNREACHABLE executed!\n'
+        "PLEASE submit a bug report to\nRuntimeError: [!Error]: tpuc-opt net.mlir --x",
+        1,
+        "calibration.missing",
+        "table",
+        "norm_scale",
+    ),
+    (
+        "UNREACHABLE executed at Module.cpp:1!\nPLEASE submit a bug report to\n"
+        '    raise RuntimeError("[!Error]: {}".format(cmd_str))\nRuntimeError: [!Error]: tpuc-opt net.mlir --x',
+        1,
+        "failed.compiler",
+        "crashed: UNREACHABLE executed at Module.cpp:1!",
+        "",
+    ),
     ("RuntimeError: something nobody has seen", 1, "failed.compiler", "something nobody has seen", ""),
     ("", -6, "failed.compiler", "signal 6", ""),
     ("", 134, "failed.compiler", "exit code 134", ""),

@@ -174,6 +174,37 @@ def test_the_vendors_own_calibration(work: Work) -> None:
     assert any("vendor's tool, max" in note for note in artifact.manifest.notes)
 
 
+@pytest.mark.parametrize(
+    ("search", "method"), [("search_threshold", "auto"), ("search_qtable", "auto"), ("", "aciq_laplace")]
+)
+def test_the_vendors_searches_and_methods(work: Work, search: str, method: str) -> None:
+    given = {"search": search} if search else {}
+    artifact = work.build("bm1684", calibrator="vendor", method=method, dataset=Clouds(8), set=given)
+    assert cosine(outputs(artifact), floats(work)) > 0.95
+    assert any(note.endswith(search or f"{method}, 8 samples") for note in artifact.manifest.notes)
+    log = artifact.file("log").read_text()
+    assert (f"--search {search}" if search else f"--cali_method {method}") in log
+
+
+def test_an_unknown_method_of_the_vendor(work: Work) -> None:
+    with pytest.raises(AccelError) as caught:
+        work.build("bm1684", calibrator="vendor", method="guess", dataset=Clouds(8))
+    assert caught.value.code == "usage.method" and "aciq_laplace" in caught.value.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "least"), [("bm1684", "fp32", 0.99999), ("bm1684", "int8", 0.95), ("bm1684x", "int8", 0.99)]
+)
+def test_dynamic_shapes(work: Work, target: str, precision: str, least: float) -> None:
+    artifact = work.build(target, precision=precision, dynamic=True)
+    assert cosine(outputs(artifact, 2, simulator="cmodel"), floats(work, 2)) > least
+    rows = driver.inspect(artifact.path).tables[0].rows
+    assert {row[1] for row in rows} == {"dynamic"}
+    # What is known to differ from the static numbers is noted.
+    noted = any("dynamic shapes" in note for note in artifact.manifest.notes)
+    assert noted == (target == "bm1684" and precision == "int8")
+
+
 def test_quantised_input_and_output(work: Work, bm1684: Artifact) -> None:
     artifact = work.build("bm1684", int_io=frozenset({"input", "output"}))
     rows = driver.inspect(artifact.path).tables[0].rows
@@ -294,8 +325,13 @@ def test_a_tail_that_the_chip_lacks_runs_on_the_host(work: Work, tmp_path: Path,
     support = {n.node: n for n in driver.check(model, "bm1684", BuildOptions(precision=precision))}
     assert support["running"].supported and support["running"].place == "host"
     calibration = driver.calibrate(model, Clouds(8)) if precision == "int8" else None
-    asked = BuildOptions(backend="vendor", precision=precision, batches=(1, 2))
-    artifact = driver.build(model, "bm1684", tmp_path / "out", asked, calibration=calibration)
+    asked = BuildOptions(backend="vendor", precision=precision)
+    parts = []
+    for batch in (1, 2):
+        place = tmp_path / f"batch{batch}"
+        asked = dataclasses.replace(asked, batches=(batch,))
+        parts.append(driver.build(model, "bm1684", place, asked, calibration=calibration))
+    artifact = driver.combine(parts, tmp_path / "both")
     places = {n.node: n.place for n in artifact.manifest.nodes}
     assert places["running"] == places["best"] == "host" and places["fc"] == "bm1684"
     assert any("CumSum" in note and "host" in note for note in artifact.manifest.notes)

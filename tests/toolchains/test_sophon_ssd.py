@@ -76,8 +76,9 @@ def test_the_compiler_reads_the_caffe_files_itself(qr: Path, tmp_path: Path, pre
     assert model.vendor_reads and not model.passes
     log = artifact.file("log").read_text()
     assert "--model_data qr_ssd.caffemodel" in log and ".onnx" not in log.partition("model_deploy.py")[0]
-    assert _found(qr, model, artifact, "mlir", 4, "AP50") >= 0.99
-    assert _found(qr, model, artifact, "cmodel", 2, "AP75") >= 0.99
+    assert _found(qr, model, artifact, "mlir", 4, "AP75") >= 0.99
+    # The build has run the very bmodel on the functional model and held it against what was evaluated here.
+    assert not [n for n in artifact.manifest.notes if "lowered graph differ" in n]
     kept = {n.node: n.precision for n in artifact.manifest.nodes}
     # What BM1684 gets wrong in INT8 cannot be rewritten in a file that goes in unchanged.
     assert kept["stage5_1/conv2"] == "fp32" and kept["stage4_1/conv2"] == precision

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import platformdirs
 from accel import progress
 from accel.artifact import SCHEMA, Artifact, Manifest
 from accel.artifacts import write_artifact
-from accel.builtin.prepare.split import split_tail
+from accel.builtin.prepare.split import Split, split_tail
 from accel.errors import AccelError
 from accel.model import Model
 from accel.options import BuildOptions
@@ -71,31 +71,15 @@ def _build(
     workspace: Path,
     log: Path,
 ) -> Artifact:
-    notes = refuse_and_note(target, options)
-    refuse_pixels(model, target, options)
-    split = split_tail(model, unsupported_nodes(model, target, options))
-    if split:
-        notes.append(f"on the host, behind the chip's part: {_told(split.nodes)}")
-        options = replace(options, node_precisions=_without(options.node_precisions, split.nodes))
-    network = split.chip if split else model
-    if options.set.get("float_layers"):
-        chosen = _float_layers(network, target, options, calibration)
-        options = replace(options, node_precisions={**chosen, **options.node_precisions})
-        notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
-    network, kept = _tuned(network, target, options, calibration)
-    if network.vendor_reads:
-        notes.append("the compiler read the Caffe files itself, unchanged: no preparation or tuning of ours is in it")
-    else:
-        network = spread_dilations(readable(network), target, target.numerics_for(options.precision))
-    if options.fold_preprocessing and options.preprocessing is not None:
-        network, kept = fold(network, options.preprocessing, kept)
+    prepared = _prepared(model, target, options, calibration)
+    options, split, notes = prepared.options, prepared.split, list(prepared.notes)
     done = []
     for batch in options.batches:
         folder = workspace / f"batch{batch}"
         folder.mkdir()
         with progress.step(f"compiling for {target.name}, batch {batch}") as step:
             bench = Bench(env, folder, log, _progress(step.at))
-            done.append(compile_batch(bench, network, batch, target, options, calibration, kept))
+            done.append(compile_batch(bench, prepared.network, batch, target, options, calibration, prepared.kept))
     name = identifier(model.name)
     directory = workspace / "artifact"
     directory.mkdir()
@@ -128,7 +112,7 @@ def _build(
         files=(),
         model_digest=model.digest,
         preprocessing=stored(options),
-        passes=network.passes,
+        passes=prepared.network.passes,
         nodes=(*nodes_of(first, target), *(host_nodes(split) if split else ())),
         versions={**versions(["accel-core", "accel-sophon"]), "tpu_mlir": env.version},
         options={"method": options.method, "calibrator": options.calibrator, "opt": str(options.opt or "")},
@@ -136,6 +120,47 @@ def _build(
         details={**details(done, target), **(host_details(split) if split else {})},
     )
     return write_artifact(directory, manifest, files)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What goes to the compiler.
+
+    Attributes:
+        network: The chip's part, tuned for its arithmetic.
+        kept: Our range of each tensor; empty with the vendor's calibrator and in float.
+        split: The chip's and the host's part, None when the chip does it all.
+        options: As asked, with the layers that are kept in float.
+        notes: For the manifest.
+    """
+
+    network: Model
+    kept: Mapping[str, Range]
+    split: Split | None
+    options: BuildOptions
+    notes: Sequence[str]
+
+
+def _prepared(model: Model, target: Target, options: BuildOptions, calibration: Calibration | None) -> Prepared:
+    notes = refuse_and_note(target, options)
+    refuse_pixels(model, target, options)
+    split = split_tail(model, unsupported_nodes(model, target, options))
+    if split:
+        notes.append(f"on the host, behind the chip's part: {_told(split.nodes)}")
+        options = replace(options, node_precisions=_without(options.node_precisions, split.nodes))
+    network = split.chip if split else model
+    if options.set.get("float_layers"):
+        chosen = _float_layers(network, target, options, calibration)
+        options = replace(options, node_precisions={**chosen, **options.node_precisions})
+        notes.append(f"kept in fp32 by --set float_layers: {', '.join(chosen)}")
+    network, kept = _tuned(network, target, options, calibration)
+    if network.vendor_reads:
+        notes.append("the compiler read the Caffe files itself, unchanged: no preparation or tuning of ours is in it")
+    else:
+        network = spread_dilations(readable(network), target, target.numerics_for(options.precision))
+    if options.fold_preprocessing and options.preprocessing is not None:
+        network, kept = fold(network, options.preprocessing, kept)
+    return Prepared(network, kept, split, options, notes)
 
 
 def _tuned(

@@ -46,11 +46,18 @@ def sources(model: Model) -> tuple[Path, Path]:
 
 
 def read_caffe(
-    bench: Bench, model: Model, feeds: Mapping[str, Any], preprocessing: Mapping[str, str] | None = None
+    bench: Bench,
+    model: Model,
+    feeds: Mapping[str, Any],
+    preprocessing: Mapping[str, str] | None = None,
+    *,
+    every_value: bool = True,
 ) -> tuple[Transformed, dict[str, str]]:
     """Float MLIR of the files themselves, and which tensor of ``model`` each of its values is.
 
-    The mapping is proven: both readings are run on ``feeds`` and every value compared.
+    The mapping is proven: both readings are run on ``feeds`` and every value compared. With ``every_value`` each one
+    must have its tensor, as our thresholds need it; else values that the compiler makes up inside a layer (the squares
+    and roots of a Normalize) stay without.
 
     Raises:
         AccelError: ``usage.output`` for an output that is no blob; ``failed.names`` naming the value that has no
@@ -73,7 +80,7 @@ def read_caffe(
             preprocessing=preprocessing,
         )
     module = mlir.read(path)
-    tensors = _tensors(module, written, {s.name for s in model.inputs}, [s.name for s in model.outputs])
+    tensors = _tensors(module, written, {s.name for s in model.inputs}, [s.name for s in model.outputs], every_value)
     back = {tensor: place for place, tensor in tensors.items()}
     made = Transformed(path, {spec.name: back[spec.name] for spec in model.inputs}, False)
     _prove(bench, model, made, tensors, feeds)
@@ -92,7 +99,7 @@ def locations(written: Mapping[str, list[str]]) -> dict[str, str]:
 
 
 def _tensors(
-    module: mlir.Module, written: Mapping[str, list[str]], inputs: set[str], outputs: Sequence[str]
+    module: mlir.Module, written: Mapping[str, list[str]], inputs: set[str], outputs: Sequence[str], every_value: bool
 ) -> dict[str, str]:
     outputs = [written[o][-1] if o in written else o for o in outputs]
     known = locations({**{name: [name] for name in inputs}, **written})
@@ -107,7 +114,7 @@ def _tensors(
         # The compiler's reader stops at the first layer that writes an output, and loses those that follow in place.
         if name not in found.values():
             raise _unmapped(name, "the compiler's graph ends before this output is complete")
-    if unknown:
+    if unknown and every_value:
         raise _unmapped(unknown[0], f"{len(unknown)} value(s) of the compiler's graph are no blob: {unknown[:5]}")
     return found
 
@@ -160,5 +167,8 @@ def _unmapped(place: str, cause: str) -> AccelError:
         stage="build",
         node=place,
         cause=cause,
-        hints=["Leave --frontend vendor out: our importer reads the network and nothing has to be matched."],
+        hints=[
+            "Leave --frontend vendor out: our importer reads the network and nothing has to be matched.",
+            "Or let the vendor's tool calibrate, which needs no names: --calibrator vendor",
+        ],
     )

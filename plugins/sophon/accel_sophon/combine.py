@@ -43,14 +43,14 @@ def combine(artifacts: Sequence[Artifact], workspace: Path) -> Artifact:
     directory.mkdir()
     bmodel = directory / artifacts[0].file("model").name
     simulators: dict[str, Any] = {}
-    files: dict[str, list[Path]] = {"model": [bmodel], "data": [], "report": [], "log": []}
+    files: dict[str, list[Path]] = {"model": [bmodel], "host": [], "data": [], "report": [], "log": []}
     parts = []
     for one in artifacts:
         parts.append((one.manifest.batches[0], one.file("model")))
         details: Any = one.manifest.details
         simulators.update(details["simulators"])
         for entry in one.manifest.files:
-            if entry.role in ("data", "report"):
+            if entry.role in ("host", "data", "report"):
                 place = directory / entry.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(one.path / entry.path, place)

@@ -66,6 +66,7 @@ def compile_batch(
     from accel.builtin.prepare.batch import set_batch
 
     numerics = target.numerics_for(options.precision)
+    ours_calibrates = options.calibrator != "vendor"
     model = set_batch(network, batch)
     refuse_free(model)
     feeds = fed = sample(model, calibration, options)
@@ -75,7 +76,7 @@ def compile_batch(
         feeds = normalised(fed, options.preprocessing) if fused(options) else fed
         fusing = fuse_arguments(model, options.preprocessing) if fused(options) else {}
     if model.vendor_reads:
-        made, tensors = read_caffe(bench, model, feeds, fusing)
+        made, tensors = read_caffe(bench, model, feeds, fusing, every_value=numerics.quantized and ours_calibrates)
         module = mlir.read(made.mlir)
     else:
         made = to_mlir(bench, model, preprocessing=fusing)

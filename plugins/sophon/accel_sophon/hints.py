@@ -22,7 +22,7 @@ HINTS: tuple[ErrorHint, ...] = (
         "failed.compiler",
     ),
     ErrorHint(
-        r"can't get scale and zeropoint.*?(?:loc\(\"(?P<node>[^\"]+)\"|$)",
+        r"(?:loc\(\"(?P<node>[^\"\n]+)\"\)[^\n]*\n)?can't get scale and zeropoint",
         "a layer has no row in the calibration table",
         "Calibrate again with this version of the model, or use --calibrator vendor.",
         "calibration.missing",
@@ -95,20 +95,26 @@ HINTS: tuple[ErrorHint, ...] = (
         "failed.combine",
     ),
     ErrorHint(
+        r"(?P<why>[^\n]+)\nPLEASE submit a bug report",
+        "the compiler crashed: {why}",
+        "The log has the layer it was at: keep it in float with --node-precision NAME=fp32, or cut before it.",
+        "failed.compiler",
+    ),
+    ErrorHint(
         r"error: (?P<why>[^\n]+)",
         "the compiler failed: {why}",
         "The log has the compiler's own words.",
         "failed.compiler",
     ),
     ErrorHint(
-        r"(?:RuntimeError|AssertionError|ValueError|TypeError|IndexError): (?P<why>[^\n]+)",
+        r"(?:RuntimeError|AssertionError|ValueError|TypeError|IndexError): (?!\[!Error\])(?P<why>[^\n]+)",
         "the compiler failed: {why}",
         "The log has the compiler's own words.",
         "failed.compiler",
     ),
 )
 
-SPECIFIC = HINTS[:-2]
+SPECIFIC = HINTS[:-3]
 """Those that can be nobody else's message."""
 
 
@@ -151,5 +157,5 @@ def explain(completed: Completed, what: str, *, kept_log: Path | None = None) ->
 
 def _last_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if re.search(r"\berror\b|Error|assert|abort|FAILED", line)]
-    lines = [line for line in lines if "tpuc-opt " not in line]
+    lines = [line for line in lines if "tpuc-opt " not in line and not line.startswith("raise ")]
     return lines[-1][:300] if lines else ""

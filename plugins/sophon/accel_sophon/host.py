@@ -14,17 +14,20 @@ from accel.model import Model, TensorSpec
 if TYPE_CHECKING:
     from accel.runner import Runner
 
+FOLDER = "host"
+"""Where an artifact holds the host's part, a file a batch size."""
+
 
 def write_tails(directory: Path, model: Model, split: Split, batches: Sequence[int]) -> list[Path]:
     """The host's part at every batch size, as ``host/batchN.onnx``."""
     from accel.builtin.prepare.batch import set_batch
 
     paths = []
-    (directory / "host").mkdir()
+    (directory / FOLDER).mkdir()
     for batch in batches:
         made = split_tail(set_batch(model, batch), split.nodes)
         assert made is not None  # the same nodes
-        path = directory / "host" / f"batch{batch}.onnx"
+        path = directory / FOLDER / f"batch{batch}.onnx"
         path.write_bytes(made.host.proto.SerializeToString(deterministic=True))
         paths.append(path)
     return paths
@@ -56,6 +59,5 @@ def with_tail(runner: Runner, artifact: Artifact, batch: int) -> Runner:
         return runner
     from accel.builtin.evaluate.host_tail import HostTail
 
-    at = artifact.manifest.batches.index(batch)
-    entries = [e for e in artifact.manifest.files if e.role == "host"]
-    return HostTail(runner, artifact.path / entries[at].path, artifact.manifest.outputs, batch)
+    path = artifact.path / FOLDER / f"batch{batch}.onnx"
+    return HostTail(runner, path, artifact.manifest.outputs, batch)
