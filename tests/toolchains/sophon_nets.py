@@ -74,6 +74,46 @@ def small_cnn(path: Path, extra: str = "") -> Path:
     return path
 
 
+def small_detector(path: Path) -> Path:
+    """Boxes and scores of a 16x16 grid from two convolutions, decoded and sent through a NonMaxSuppression."""
+    rows, columns = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
+    centres = np.stack([rows, columns, rows + 1, columns + 1], -1).reshape(1, 256, 4).astype(np.float32) / 16
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["input", "w1", "b1"], ["c1"], name="conv1", pads=[1] * 4),
+        node("Relu", ["c1"], ["r1"], name="relu1"),
+        node("Conv", ["r1", "w2"], ["offsets"], name="box"),
+        node("Conv", ["r1", "w3"], ["heat"], name="score"),
+        node("Reshape", ["offsets", "to_boxes"], ["flat"], name="flat"),
+        node("Transpose", ["flat"], ["rows"], name="rows", perm=[0, 2, 1]),
+        node("Mul", ["rows", "tenth"], ["scaled"], name="scaled"),
+        node("Add", ["scaled", "centres"], ["decoded"], name="decoded"),
+        node("Sigmoid", ["heat"], ["certain"], name="certain"),
+        node("Reshape", ["certain", "to_scores"], ["confidence"], name="confidence"),
+        node("NonMaxSuppression", ["decoded", "confidence", "most", "overlap", "least"], ["kept"], name="nms"),
+    ]
+    held = [weights("w1", 8, 3, 3, 3), weights("b1", 8), weights("w2", 4, 8, 1, 1), weights("w3", 1, 8, 1, 1)]
+    constants = {
+        "to_boxes": np.array([1, 4, 256]),
+        "to_scores": np.array([1, 1, 256]),
+        "tenth": np.float32([0.1]),
+        "centres": centres,
+        "most": np.array([5]),
+        "overlap": np.float32([0.5]),
+        "least": np.float32([0.3]),
+    }
+    held += [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("kept", TensorProto.INT64, ["boxes", 3])],
+        held,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
 class Clouds:
     """A data set of smooth random pictures."""
 

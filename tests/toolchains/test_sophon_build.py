@@ -18,7 +18,7 @@ from accel.model import Model
 from accel.options import BuildOptions, RunOptions
 from accel.preprocessing import Preprocessing
 from accel.toolchain.spec import Environment
-from toolchains.sophon_nets import Clouds, small_cnn
+from toolchains.sophon_nets import Clouds, small_cnn, small_detector
 
 pytestmark = pytest.mark.toolchain("sophon")
 
@@ -343,6 +343,23 @@ def test_a_tail_that_the_chip_lacks_runs_on_the_host(work: Work, tmp_path: Path,
             got = runner.run({"input": batch})
         assert got["which"].dtype == want["which"].dtype and got["values"].shape == want["values"].shape
         assert cosine(got["values"], want["values"]) > 0.95
+
+
+def test_boxes_are_decoded_in_float_on_the_host(work: Work, tmp_path: Path) -> None:
+    model = driver.prepare(driver.parse(small_detector(tmp_path / "detector.onnx")))
+    calibration = driver.calibrate(model, Clouds(8))
+    artifact = driver.build(model, "bm1684", tmp_path / "out", BuildOptions(backend="vendor"), calibration=calibration)
+    places = {n.node: n.place for n in artifact.manifest.nodes}
+    assert places["box"] == places["score"] == "bm1684"
+    assert {places[n] for n in ("rows", "scaled", "decoded", "certain", "nms")} == {"host"}
+    feed = next(iter(Clouds(1, seed=7))).inputs
+    wanted = ["decoded", "confidence"]
+    with driver.run(artifact, RunOptions(simulator="cmodel")) as runner, driver.run_float(model) as reference:
+        got, want = runner.run(feed, wanted), reference.run(feed, wanted)
+        kept = runner.run(feed)["kept"]
+    assert kept.dtype == np.int64 and kept.shape[1] == 3 and 1 <= len(kept) <= 5
+    assert np.abs(got["decoded"] - want["decoded"]).max() < 0.01
+    assert np.abs(got["confidence"] - want["confidence"]).max() < 0.05
 
 
 def test_a_truncated_bmodel(bm1684: Artifact, tmp_path: Path) -> None:

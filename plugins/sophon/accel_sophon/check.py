@@ -13,6 +13,8 @@ from accel.options import BuildOptions
 from accel.report import NodeSupport
 from accel.target import Target
 
+from accel_sophon.heads import decoding_nodes
+
 if TYPE_CHECKING:
     import onnx
 
@@ -70,15 +72,19 @@ def lacking(node: onnx.NodeProto, target: Target) -> str:
 
 
 def unsupported_nodes(model: Model, target: Target, options: BuildOptions) -> dict[str, str]:
-    """Why, by name of each node that the chip cannot compute and that depends on the input."""
+    """Why, by name of each node that the chip cannot compute and that depends on the input; in INT8 also what decodes
+    boxes for such a node."""
     from accel.builtin.prepare import graph as g
 
     held = g.constants(model.proto.graph)
-    return {
+    lacks = {
         node.name: reason
         for node in model.proto.graph.node
         if not all(o in held for o in node.output) and (reason := lacking(node, target))
     }
+    if not target.numerics_for(options.precision).quantized:
+        return lacks
+    return {**lacks, **decoding_nodes(model, lacks)}
 
 
 def check(model: Model, target: Target, options: BuildOptions) -> Sequence[NodeSupport]:

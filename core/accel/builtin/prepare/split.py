@@ -50,7 +50,7 @@ def split_tail(model: Model, unsupported: Mapping[str, str]) -> Split | None:
     if not tail:
         return None
     while True:
-        grown = _downstream(graph, tail)
+        grown = downstream(graph, tail)
         # What crosses over must be numbers that a chip can give: indices and flags are computed where they are used.
         for node in graph.node:
             if node.name in grown:
@@ -83,7 +83,8 @@ def split_tail(model: Model, unsupported: Mapping[str, str]) -> Split | None:
     return Split(chip, _tail_model(model, crossing, own), reasons)
 
 
-def _downstream(graph: onnx.GraphProto, tail: set[str]) -> set[str]:
+def downstream(graph: onnx.GraphProto, tail: set[str]) -> set[str]:
+    """The nodes of ``tail`` and every node that depends on one of them, by name."""
     found, touched = set(tail), {o for n in graph.node if n.name in tail for o in n.output}
     for node in graph.node:  # in the order they run
         if node.name in found or g.reads(node) & touched:
