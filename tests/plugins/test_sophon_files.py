@@ -136,3 +136,31 @@ def test_info_of_something_else() -> None:
     with pytest.raises(AccelError) as caught:
         bmodel.parse_info("file is not a bmodel")
     assert caught.value.code == "failed.bmodel"
+
+
+def test_results_under_names_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "x.mlir").write_text(
+        'module @net attributes {module.chip = "bm1684"} {\n'
+        '  %0 = "top.Input"(%arg0) {} : (tensor<1x8xf32>) -> tensor<1x8xf32> loc(#loc1)\n'
+        '  %indices, %values = "top.Arg"(%0) {} : (tensor<1x8xf32>) -> (tensor<1x1xf32>, tensor<1x1xf32>) loc(#loc2)\n'
+        '  %3:2 = "top.TopK"(%values) {} : (tensor<1x1xf32>) -> (tensor<1x1xf32>, tensor<1x1xf32>) loc(#loc3)\n'
+        '  %4 = "top.Relu"(%3#1) {} : (tensor<1x1xf32>) -> tensor<1x1xf32> loc(#loc4)\n'
+        '}\n#loc1 = loc("in")\n#loc2 = loc(fused["which", "best"])\n#loc3 = loc(fused["a", "b"])\n#loc4 = loc("out")\n'
+    )
+    ops = {op.kind: op for op in mlir.read(tmp_path / "x.mlir").values()}
+    assert ops["top.Arg"].names == ("which", "best") and ops["top.Arg"].inputs == ("in",)
+    assert ops["top.TopK"].inputs == ("best",) and ops["top.Relu"].inputs == ("b",)
+
+
+def test_indices_need_no_row_and_flags_have_one() -> None:
+    line = '%0 = "{}"(%x)'
+    ops = [
+        mlir.Op(kind, (name,), inputs, "", line.format(kind))
+        for kind, name, inputs in (
+            ("top.Input", "x", ()),
+            ("top.Arg", "which", ("x",)),
+            ("top.CompareConst", "flags", ("x",)),
+        )
+    ]
+    rows = table.ranges_by_location(mlir.Module({}, tuple(ops)), {"x": "x"}, {"x": Range(-1.0, 1.0)})
+    assert rows == {"x": Range(-1.0, 1.0), "flags": Range(0.0, 1.0)}
