@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo test bench parity lint clean
 setup: $(STAMP)
 
 # One environment for everything; remade when a pyproject changes.
@@ -20,6 +20,10 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py --write docs/benchmarks.md
+
+# Every network of the parity tests, where `make test` takes a few.
+parity: setup
+	ACCEL_PARITY=all $(BIN)/python -m pytest -s tests/toolchains/test_frontend_parity.py
 
 test: setup
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cli import finish, process
+from support.cli import child, finish, process
 
 STAGES = ("parse", "calibrate", "build", "run", "evaluate")
 # A stage that takes its time: the plugin says where it is, then waits to be stopped.
@@ -86,7 +86,7 @@ def reach(stage: str, slow: Path, recipe: Path):
 
 def goes_on(slow: Path, recipe: Path) -> None:
     (slow / "flag").write_text("none")
-    done = finish(process("recipe", "run", recipe, "--json", path=slow))
+    done = child("recipe", "run", recipe, path=slow)
     assert done.code == 0, done.out + done.err
     assert [a["target"] for a in done.data["artifacts"]] == ["mlu370-s4"]
     assert leftovers(recipe.parent) == []
@@ -141,7 +141,7 @@ def test_disk_full(stage: str, tiny, tmp_path: Path) -> None:
         "-d",
         data,
     )
-    made = finish(process(*base, "-o", tmp_path / "whole", "--json"))
+    made = child(*base, "-o", tmp_path / "whole")
     assert made.code == 0, made.out
     out = tmp_path / "out"
     words = {
@@ -156,12 +156,12 @@ def test_disk_full(stage: str, tiny, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
     env = {"ACCEL_CACHE_DIR": str(tmp_path / "full")}
-    done = finish(process(*words, "--json", preexec_fn=limit, env=env))
+    done = child(*words, preexec_fn=limit, env=env)
     assert done.code == 1, done.out + done.err
     assert done.data["error"]["code"] == "failed.disk-full"
     assert [p for p in out.rglob("*") if p.is_file()] == [] if out.exists() else True
     assert leftovers(tmp_path / "out") == []
-    again = finish(process(*words, "--json", env=env))
+    again = child(*words, env=env)
     assert again.code == 0, again.out
 
 
@@ -198,6 +198,6 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_progress_goes_to_standard_error_only(tiny, tmp_path: Path) -> None:
-    done = finish(process("run", tmp_path / "absent", "x", "--json"))
+    done = child("run", tmp_path / "absent", "x")
     assert done.err == "" and done.data["ok"] is False
     np.save(tmp_path / "x.npy", np.zeros(1))

@@ -69,6 +69,11 @@ def finish(running: subprocess.Popen[str], timeout: float = 120) -> Result:
     return Result(running.returncode, out, err, data)
 
 
+def child(*words: object, path: Path | None = None, **options: Any) -> Result:
+    """``accel WORDS --json`` in a process of its own, to its end."""
+    return finish(process(*words, "--json", path=path, **options))
+
+
 def write_tiny(folder: Path, *, count: int = 6) -> tuple[Path, Path]:
     """The tiny network as ``net.onnx`` and a folder of samples as .npz files with labels."""
     import numpy as np

@@ -1,29 +1,46 @@
-"""Writes TorchScript files of torchvision networks with seeded weights. Runs on the torch toolchain's Python.
+"""Writes TorchScript files of torchvision networks with seeded weights, on the torch toolchain's Python.
 
-python torchvision_nets.py FOLDER_OF_TORCHVISION OUT_FOLDER NAME...
+Served to the tests as a worker: ``accel_worker.py torchvision_nets.py FOLDER_OF_TORCHVISION``.
 """
 
 import sys
 import types
-from pathlib import Path
 
 import torch
+from accel_worker import serve
 
 # The registry's torchvision is built against another torch; only its Python definitions are wanted here.
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
 sys.path.insert(0, sys.argv[1])
 from torchvision import models  # noqa: E402
 
-for name in sys.argv[3:]:
+LOGIT = 5.0
+"""Largest output. Trained networks reach 5 to 20 on photos; a seeded one would give 300, or 0.03."""
+
+
+def make(params, arrays):
+    """``name`` traced to ``path``; returns what it answers to the photos ``x`` (normalised, NCHW)."""
     torch.manual_seed(0)
-    extra = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    made = models.get_model(name, weights=None, **extra).eval()
-    size = 299 if name == "inception_v3" else 224
-    norms = [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    x = torch.from_numpy(arrays["x"].copy())
+    extra = {"aux_logits": False, "init_weights": False} if params["name"] == "googlenet" else {}
+    net = models.get_model(params["name"], weights=None, **extra).eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused attention has no counterpart in ONNX
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if norms:  # statistics of what really flows: the signal reaches the end, as in a trained network
         for norm in norms:
             norm.momentum = 1.0
         with torch.no_grad():
-            made.train()(torch.randn(4, 3, size, size))
-        made.eval()
-    torch.jit.trace(made, torch.rand(1, 3, size, size)).save(str(Path(sys.argv[2]) / f"{name}.pt"))
+            net.train()(x)
+        net.eval()
+    last = [m for m in net.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
+    if params["name"].startswith("vit"):
+        torch.nn.init.normal_(last.weight, std=0.02)  # torchvision starts it at zero
+    with torch.no_grad():
+        factor = LOGIT / net(x).abs().max()
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+        torch.jit.trace(net, x[:1]).save(params["path"])
+        return {}, {"y": net(x).numpy()}
+
+
+serve({"make": make})

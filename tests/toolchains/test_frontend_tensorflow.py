@@ -1,62 +1,18 @@
-"""The TensorFlow frontend for real, on the toolchain ``tensorflow``.
-
-Runs where that toolchain is installed, or with ACCEL_TEST_FRAMEWORKS=1, which installs it.
-"""
+"""The TensorFlow frontend for real, on the toolchain ``tensorflow``."""
 
 from __future__ import annotations
 
-import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accel.builtin.frontends import plugin
 from accel.builtin.frontends.toolchains import TENSORFLOW
 from accel.builtin.prepare import verify
-from accel.errors import AccelError
-from accel.model import Model
-from accel.options import ParseOptions
-from accel.toolchain.find import find
-from accel.toolchain.process import run
 from accel.toolchain.spec import Environment
-from photos import evaluation_photos
-from PIL import Image
+from support.frameworks import failure, parse, python
 
-WANTED = os.environ.get("ACCEL_TEST_FRAMEWORKS") == "1"
-pytestmark = [
-    pytest.mark.toolchain("tensorflow"),
-    pytest.mark.skipif(not WANTED and find(TENSORFLOW) is None, reason="the toolchain tensorflow is not installed"),
-]
-
-
-@pytest.fixture(scope="module")
-def tensorflow_env() -> Environment:
-    from accel.toolchain.install import install
-
-    return install(TENSORFLOW)
-
-
-def python(env: Environment, folder: Path, code: str, *arguments: object) -> None:
-    """Run ``code`` on the toolchain's Python in ``folder``."""
-    script = folder / "script.py"
-    script.write_text(code, encoding="utf-8")
-    argv = [env.python, script, *map(str, arguments)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = run(env, argv, cwd=folder, log=folder / "log", timeout=900, variables=quiet)
-    assert done.rc == 0, done.tail(20)
-
-
-def parse(path: Path, **options: object) -> Model:
-    model = plugin.accel_parse(path, ParseOptions(**options))  # type: ignore[arg-type]
-    assert model is not None
-    return model
-
-
-def failure(path: Path, **options: object) -> AccelError:
-    with pytest.raises(AccelError) as caught:
-        parse(path, **options)
-    return caught.value
-
+pytestmark = pytest.mark.toolchain("tensorflow")
 
 SMALL = """
 import keras, numpy as np, tensorflow as tf
@@ -97,15 +53,40 @@ class Writes(tf.Module):
         return x + 1
 evil = Writes()
 tf.saved_model.save(evil, "writes", signatures=evil.__call__)
+class Calls(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
+    def __call__(self, x):
+        return tf.ensure_shape(tf.py_function(lambda v: v + 1, [x], tf.float32), (None, 3))
+calls = Calls()
+tf.saved_model.save(calls, "calls", signatures=calls.__call__)
+from tensorflow.python.trackable.resource import CapturableResource
+class AtLoad(CapturableResource):
+    def _create_resource(self):
+        return tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
+    def _initialize(self):
+        tf.io.write_file("PROOF", "ran")
+class Loads(tf.Module):
+    def __init__(self):
+        self.held = AtLoad()
+    @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
+    def __call__(self, x):
+        return x + 1
+loads = Loads()
+tf.saved_model.save(loads, "loads", signatures=loads.__call__)
+import pathlib
+pathlib.Path("PROOF").unlink(missing_ok=True)
+tf.saved_model.load("loads")
+assert pathlib.Path("PROOF").exists()  # loading it alone would run it
+pathlib.Path("PROOF").unlink()
 lam = keras.Sequential([keras.Input((3,)), L.Lambda(lambda v: v * 2)])
 lam.save("lambda.keras"); lam.save("lambda.h5")
 """
 
 
 @pytest.fixture(scope="module")
-def small(tensorflow_env: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tensorflow_toolchain: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tensorflow")
-    python(tensorflow_env, folder, SMALL.replace("PROOF", str(folder / "proof")))
+    python(tensorflow_toolchain, folder, SMALL.replace("PROOF", str(folder / "proof")))
     return folder
 
 
@@ -151,7 +132,11 @@ def test_code_in_files_is_refused_without_running_it(small: Path) -> None:
     error = failure(small / "writes")
     assert error.code == "unsupported.op"
     assert "WriteFile" in error.summary
+    error = failure(small / "loads")
+    assert error.code == "unsupported.op" and "WriteFile" in error.summary
     assert not (small / "proof").exists()
+    error = failure(small / "calls")
+    assert error.code == "unsupported.op" and "PyFunc" in error.summary
     assert failure(small / "lambda.keras").code == "model.pickle"
     assert failure(small / "lambda.h5").code == "model.pickle"
 
@@ -172,45 +157,17 @@ def test_broken_files(small: Path, tmp_path: Path) -> None:
     assert failure(tmp_path / "saved").code == "model.saved_model"
 
 
+def test_a_keras_file_that_grows_without_end(tensorflow_toolchain: Environment, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("metadata.json", '{"keras_version": "3.0"}')
+        with bomb.open("config.json", "w") as part:
+            for _ in range(120):
+                part.write(bytes(1_000_000))
+    error = failure(tmp_path / "bomb.keras")
+    assert error.code == "model.bomb"
+    assert "config.json" in error.summary
+
+
 def test_unknown_names(small: Path) -> None:
     assert failure(small / "net.pb", extra={"tf_outputs": "nope"}).code == "usage.output"
     assert failure(small / "net.keras", input_shapes={"nope": (1, 24, 24, 3)}).code == "usage.input_shape"
-
-
-NETS = (
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "ResNet50",
-    "DenseNet121",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "NASNetMobile",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not WANTED, reason="ACCEL_TEST_FRAMEWORKS=1 runs the parity of all Keras applications")
-@pytest.mark.parametrize("name", NETS)
-def test_keras_applications_on_real_photos(name: str, tensorflow_env: Environment, tmp_path: Path) -> None:
-    pictures = [np.asarray(Image.open(p).convert("RGB").resize((224, 224))) for p, _ in evaluation_photos()[:2]]
-    pixels = np.stack(pictures).astype(np.float32)
-    own = name.startswith(("MobileNetV3", "EfficientNet"))  # they scale 0..255 themselves
-    np.save(tmp_path / "x.npy", pixels if own else pixels / 127.5 - 1)
-    code = """
-import sys, keras, numpy as np
-keras.utils.set_random_seed(0)
-net = getattr(keras.applications, sys.argv[1])(weights=None, classifier_activation=None)
-x = np.load("x.npy")
-for layer in net.layers:
-    layer.momentum = 0.0
-net(x, training=True)  # statistics of these photos: the signal reaches the end
-net.export("saved")
-np.save("y.npy", net(x).numpy())
-"""
-    python(tensorflow_env, tmp_path, code, name)
-    model = parse(tmp_path / "saved", input_shapes={"": (-1, 224, 224, 3)})  # MobileNetV3 leaves its sizes open
-    want = np.load(tmp_path / "y.npy")
-    (got,) = verify.run(model.proto, {model.inputs[0].name: np.load(tmp_path / "x.npy")})
-    assert np.abs(want[0] - want[1]).max() > 1e-3 * np.abs(want).max()  # two photos, two answers
-    assert np.abs(want - got).max() <= 1e-4 * max(1.0, float(np.abs(want).max()))
-    print(f"{name}: max abs {np.abs(want - got).max():.1e} of {np.abs(want).max():.2f}")

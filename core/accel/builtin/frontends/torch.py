@@ -25,6 +25,8 @@ def parse(source: Path, options: ParseOptions) -> Model:
     * ``options.extra["factory"]``: ``module:function`` (importable on the toolchain's Python) or ``file.py:function``;
       ``source`` is then the state dict, loaded with ``weights_only``. A ``.py`` as ``source`` is the file itself, the
       factory its function's name and ``options.weights`` the state dict.
+    * ``options.extra["torch_outputs"]``: names of the outputs, in order, separated by commas; by default the keys of
+      the dictionary that the network returns, or numbers. A ``.pt2`` keeps its own.
     * ``options.extra["dtypes"]``: ``name=int64,...`` for inputs that are no float32.
 
     Raises:
@@ -52,6 +54,7 @@ def parse(source: Path, options: ParseOptions) -> Model:
         "weights": str(weights.resolve()) if weights else "",
         "folder": str(source.resolve().parent),
         "shapes": shapes,
+        "outputs": [n for n in options.extra.get("torch_outputs", "").split(",") if n],
         "dtypes": dict(p.split("=", 1) for p in options.extra.get("dtypes", "").split(",") if "=" in p),
     }
     return export(

@@ -6,6 +6,7 @@ Runs on a framework's own Python. Standard library and NumPy only.
 import json
 import sys
 import traceback
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,17 @@ class Refused(Exception):  # noqa: N818
         self.reply = {"code": code, "summary": summary, "cause": cause, "hints": list(hints), "node": node}
 
 
+def say(what):
+    """Show the driver's user what is being done."""
+    print(f"accel: {what}", flush=True)
+
+
 def main(export):
     """Call ``export(request, folder)``; leave ``reply.json`` in the request's folder."""
     path = Path(sys.argv[1]).resolve()
     folder = path.parent
     request = json.loads(path.read_text(encoding="utf-8"))
+    say(f"reading {Path(request['source']).name}")
     try:
         reply, rc = {"result": export(request, folder) or {}}, 0
     except Refused as error:
@@ -36,6 +43,22 @@ def main(export):
         rc = 1
     (folder / "reply.json").write_text(json.dumps(reply), encoding="utf-8")
     sys.exit(rc)
+
+
+_LARGE, _RATIO = 100_000_000, 200
+
+
+def refuse_bomb(path):
+    """Refuse a zip whose parts grow without measure when they are read: weights hardly shrink."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # who reads it says what is wrong
+    for part in parts:
+        if part.file_size > _LARGE and part.file_size > _RATIO * part.compress_size:
+            size = f"{part.compress_size / 1e6:.1f} MB would become {part.file_size / 1e9:.1f} GB"
+            raise Refused("model.bomb", f"{Path(path).name} was refused: its part {part.filename!r} is a bomb", size)
 
 
 def last_words(error):

@@ -11,25 +11,10 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # the answers we compare with: plain 
 import numpy as np
 import tensorflow as tf
 import tf2onnx
-from exporting import Refused, main, samples, save_samples
+from exporting import Refused, main, samples, save_samples, say
+from tensorflow_guard import refuse_at_load, refuse_keras, refuse_outside
 
 _OPSET = 17
-# Operators that reach outside the graph: a network has none, and a file from anywhere must not run them.
-_OUTSIDE = frozenset(
-    {
-        "ReadFile",
-        "WriteFile",
-        "MatchingFiles",
-        "PyFunc",
-        "PyFuncStateless",
-        "EagerPyFunc",
-        "SaveV2",
-        "RestoreV2",
-        "Save",
-    }
-    | {"Restore", "ShardedFilename", "MergeV2Checkpoints", "PrintV2", "WholeFileReaderV2", "TFRecordReaderV2"}
-    | {"LoadAndRemapMatrix", "LookupTableImportV2", "InitializeTableFromTextFileV2", "Rpc", "DebugIdentityV2"}
-)
 
 
 def export(request, folder):
@@ -44,8 +29,13 @@ def export(request, folder):
 
 
 def saved_model(source, request, folder):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
     try:
+        refuse_at_load(SavedModel.FromString((source / "saved_model.pb").read_bytes()))
         loaded = tf.saved_model.load(str(source))
+    except Refused:
+        raise
     except Exception as error:  # DecodeError, OSError, ValueError, a native error of TensorFlow
         raise Refused("model.saved_model", f"{source.name} is no readable SavedModel", str(error)) from error
     names = sorted(loaded.signatures)
@@ -80,7 +70,7 @@ def _output_labels(function):
 def keras_model(source, request, folder):
     import keras
 
-    _no_lambda(source)
+    refuse_keras(source)
     try:
         model = keras.models.load_model(str(source), compile=False, safe_mode=True)
     except Exception as error:  # ValueError, OSError, KeyError ... by what is wrong in the file
@@ -90,25 +80,6 @@ def keras_model(source, request, folder):
     call = tf.function(lambda *tensors: model(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
     names = [str(n) for n in getattr(model, "output_names", [])]
     return concrete(call.get_concrete_function(*specs), [s.name for s in specs], names, request, folder)
-
-
-def _no_lambda(source):
-    """Old HDF5 files carry Lambda layers as marshalled Python, which loading would run."""
-    if source.suffix == ".keras":
-        return  # safe_mode refuses them
-    import h5py
-
-    try:
-        with h5py.File(source, "r") as file:
-            text = file.attrs.get("model_config", "")
-    except OSError as error:
-        raise Refused("model.keras", f"{source.name} is no readable HDF5 file", str(error)) from error
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    if not text:
-        raise Refused("model.keras", f"{source.name} holds weights without a network", hints=["Save the whole model."])
-    if '"Lambda"' in text:
-        raise Refused("model.pickle", f"{source.name} has a Lambda layer, which holds Python code, and was refused")
 
 
 def frozen(source, request, folder):
@@ -128,32 +99,22 @@ def frozen(source, request, folder):
         raise Refused(
             "usage.output", f"the frozen graph has {what}", hints=["Name its outputs: --parse-option tf_outputs=a,b."]
         )
-    _refuse_outside(graph_def)
+    refuse_outside(graph_def)
     wrapped = tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph_def, name=""), [])
     element = wrapped.graph.as_graph_element
     function = wrapped.prune([element(f"{n}:0") for n in inputs], [element(f"{n}:0") for n in outputs])
     return concrete(function, inputs, outputs, request, folder)
 
 
-def _refuse_outside(graph_def):
-    nodes = [n for f in graph_def.library.function for n in f.node_def]
-    for node in [*graph_def.node, *nodes]:
-        if node.op in _OUTSIDE:
-            raise Refused(
-                "unsupported.op",
-                f"node {node.name!r} ({node.op}) reaches outside the network, and was refused",
-                node=node.name,
-            )
-
-
 def concrete(function, labels, outputs, request, folder):
     """Freeze a concrete function, convert it, and keep its answers."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    _refuse_outside(function.graph.as_graph_def())
+    refuse_outside(function.graph.as_graph_def())
+    say("freezing the weights")
     fixed = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     graph_def = fixed.graph.as_graph_def()
-    _refuse_outside(graph_def)
+    refuse_outside(graph_def)
     tensors = list(fixed.inputs)
     order = [t.name for t in function.inputs if t.dtype != tf.resource]
     label_of = dict(zip(order, labels, strict=True))
@@ -161,6 +122,7 @@ def concrete(function, labels, outputs, request, folder):
     specs = _specs(request, labels, [_shape(t) for t in tensors], [t.dtype.as_numpy_dtype for t in tensors])
     if len(outputs) != len(fixed.outputs):
         outputs = ["output"] if len(fixed.outputs) == 1 else [f"output{i}" for i in range(len(fixed.outputs))]
+    say("writing ONNX")
     proto, _ = tf2onnx.convert.from_graph_def(
         graph_def,
         input_names=[t.name for t in tensors],
@@ -221,6 +183,7 @@ def _rename(graph, names):
 
 
 def _answers(answer, specs, folder):
+    say("computing what the network answers")
     feeds = samples(specs, 1)
     save_samples(folder, 1, feeds, answer(feeds))
     if any(s["shape"] and s["shape"][0] == -1 for s in specs):
@@ -244,6 +207,7 @@ def tflite(source, request, folder):
     shapes = [[int(v) for v in d["shape_signature"]] for d in held]
     specs = _specs(request, labels, shapes, [d["dtype"] for d in held])
     names = [d["name"] for d in held]
+    say("writing ONNX")
     # from_tflite has no dequantize; this is what it calls, and the version is pinned.
     proto, _ = tf2onnx.convert._convert_common(
         None, tflite_path=str(source), name=source.stem, opset=_OPSET, dequantize=quantised, tensors_to_rename=None

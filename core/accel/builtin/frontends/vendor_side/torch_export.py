@@ -15,7 +15,8 @@ from pathlib import Path
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 import torch
-from exporting import Refused, last_words, main, samples, save_samples
+from exporting import Refused, last_words, main, refuse_bomb, samples, save_samples, say
+from torch_outputs import output_names, without_dict
 
 _OPSET = 17
 
@@ -24,6 +25,7 @@ def kind_of(path):
     """``script``, ``program``, ``pickle`` (a state dict, or a whole pickled module) by what the file holds."""
     if not zipfile.is_zipfile(path):
         return "pickle"
+    refuse_bomb(path)
     with zipfile.ZipFile(path) as archive:
         names = [n.split("/", 1)[-1] for n in archive.namelist()]
     if any(n.startswith("code/") or n == "constants.pkl" for n in names):
@@ -42,6 +44,7 @@ def export(request, folder):
         return trace(module, request, folder, output, names=_forward_names(module))
     kind = kind_of(source)
     if kind == "script":
+        refuse_outside(source)
         module = torch.jit.load(str(source), map_location="cpu").eval()
         names = [a.name for a in module.forward.schema.arguments][1:]
         return trace(module, request, folder, output, names=names)
@@ -49,6 +52,21 @@ def export(request, folder):
         return program(source, folder, output)
     hint = "Say how the network is made: --parse-option factory=MODULE:FUNCTION, with this file as its weights."
     raise Refused("usage.factory", f"{source.name} holds weights or a pickled object, no network", hints=[hint])
+
+
+# What TorchScript can do beyond arithmetic; a custom class does it as soon as the file is loaded.
+_OUTSIDE = re.compile(r"\b(?:torch|ops\.\w+)\.(?:save|load\w*|from_file)\s*\(")
+
+
+def refuse_outside(source):
+    """TorchScript that reads or writes files."""
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            text = archive.read(name).decode("utf-8", "replace") if name.endswith(".py") else ""
+            found = _OUTSIDE.search(text)
+            if found:
+                what = found.group().rstrip("( ")
+                raise Refused("unsupported.op", f"{what} in {name} reaches outside the network, and was refused")
 
 
 def from_factory(request):
@@ -76,6 +94,8 @@ def from_factory(request):
 
 
 def load_weights(module, path):
+    if zipfile.is_zipfile(path):
+        refuse_bomb(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -143,16 +163,21 @@ def _flat(value):
     return []
 
 
-def answers(module, feeds):
+def call(module, feeds):
     with torch.inference_mode():
-        return [t.cpu().numpy() for t in _flat(module(*[torch.from_numpy(v) for v in feeds.values()]))]
+        return module(*[torch.from_numpy(v) for v in feeds.values()])
+
+
+def answers(module, feeds):
+    return [t.cpu().numpy() for t in _flat(call(module, feeds))]
 
 
 def trace(module, request, folder, output, names):
     specs = _specs(request, names)
     feeds = samples(specs, 1)
+    say("computing what the network answers")
     try:
-        results = answers(module, feeds)
+        first = call(module, feeds)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shapes = ", ".join(f"{s['name']} {s['shape']}" for s in specs)
         raise Refused(
@@ -161,24 +186,45 @@ def trace(module, request, folder, output, names):
             last_words(error),
             ["Are these the shapes, and their types, that it was made for?"],
         ) from error
+    results = [t.cpu().numpy() for t in _flat(first)]
+    outputs = output_names(request.get("outputs"), first, len(results))
+    if isinstance(first, dict):
+        module = without_dict(module)
     save_samples(folder, 1, feeds, results)
     free = [s["name"] for s in specs if s["shape"][0] == -1]
     if free:
         with contextlib.suppress(Exception):  # then the driver sees that there is no batch 2
             wide = samples(specs, 2)
             save_samples(folder, 2, wide, answers(module, wide))
-    outputs = ["output"] if len(results) == 1 else [f"output{i}" for i in range(len(results))]
-    torch.onnx.export(
-        module,
-        tuple(torch.from_numpy(v) for v in feeds.values()),
-        str(output),
-        dynamo=False,
-        input_names=[s["name"] for s in specs],
-        output_names=outputs,
-        dynamic_axes={n: {0: "batch"} for n in free},
-        opset_version=_OPSET,
-    )
+    say("writing ONNX")
+    try:
+        torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(v) for v in feeds.values()),
+            str(output),
+            dynamo=False,
+            input_names=[s["name"] for s in specs],
+            output_names=outputs,
+            dynamic_axes={n: {0: "batch"} for n in free},
+            opset_version=_OPSET,
+        )
+    except torch.onnx.errors.UnsupportedOperatorError as error:
+        raise _unsupported(error) from error
     return {"traced": True}
+
+
+def _unsupported(error):
+    """Attention is fused when a network is traced without gradients, into operators that only PyTorch has."""
+    cause = last_words(error)
+    found = re.search(r"'(\w+::\w+)'", cause)
+    name = found.group(1) if found else "an operator"
+    fused = "multi_head_attention" in name or "transformer_encoder" in name
+    hints = (
+        ["Trace it again after torch.backends.mha.set_fastpath_enabled(False)."]
+        if fused
+        else ["Export with torch.export.save (.pt2), which takes operators apart, or write the network without it."]
+    )
+    return Refused("unsupported.op", f"{name} has no counterpart in ONNX", cause, hints)
 
 
 # What shape expressions of an exported program are made of; sympy evaluates their text as Python.
@@ -235,6 +281,7 @@ def program(source, folder, output):
             raise Refused("model.pickle", "the program holds pickled Python objects, and was refused", cause) from error
         example = made.example_inputs
     arguments, keywords = example if example else ((), {})
+    say("writing ONNX")
     onnx_program = torch.onnx.export(made, dynamo=True, opset_version=18, verify=False)
     names = [i.name for i in onnx_program.model.graph.inputs]
     tensors = _flat(list(arguments) + list((keywords or {}).values()))
