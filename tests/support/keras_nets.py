@@ -15,6 +15,8 @@ def make(params, arrays):
     net = getattr(keras.applications, params["name"])(weights=None, classifier_activation=None, **own)
     for layer in net.layers:
         layer.momentum = 0.0
+        if layer.name.endswith(("project_bn", "project_BN", "_3_bn")):  # each residual block adds little, as trained
+            layer.gamma.assign(0.25 * keras.ops.ones_like(layer.gamma))
     net(x, training=True)  # statistics of these photos: the signal reaches the end
     last = [layer for layer in net.layers if getattr(layer, "kernel", None) is not None][-1]
     factor = LOGIT / abs(net(x).numpy()).max()
