@@ -35,9 +35,9 @@ class StoredModel(Model):
 def parse(source: Path, options: ParseOptions, cache: Cache | None) -> Model:
     """Find the parsed model in ``cache``, or ask the frontends."""
     with step(f"parse {source.name}"):
-        if not source.is_file() or cache is None or isinstance(cache, NoCache):
+        if not source.exists() or cache is None or isinstance(cache, NoCache):
             return _from_frontends(source, options)
-        key = key_of(["parse", sha256_file(source), source.name, options, _file_digest(options.weights), _code()])
+        key = key_of(["parse", _content(source), source.name, options, _file_digest(options.weights), _code()])
         with cache.lock(key):
             held = cache.get("parse", key)
             found = _load(held) if held is not None else None
@@ -175,6 +175,14 @@ def _load(folder: Path) -> tuple[Model, list[str]] | None:
         return model, facts["source_digests"]
     except (OSError, KeyError, TypeError, msgspec.MsgspecError):
         return None
+
+
+def _content(source: Path) -> list[list[str]]:
+    """Names and digests of the file, or of all files in a folder (SavedModel)."""
+    if source.is_file():
+        return [["", sha256_file(source)]]
+    files = sorted(p for p in source.rglob("*") if p.is_file())
+    return [[p.relative_to(source).as_posix(), sha256_file(p)] for p in files]
 
 
 def _digests(files: Sequence[Path]) -> list[str]:
