@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One target with the precisions it is built at and its own options."""
+    """One target with its precisions and options; ``variant`` tells it from others of the same chip."""
 
     target: str
     precisions: tuple[str, ...] = ("",)
     options: BuildOptions = field(default_factory=BuildOptions)
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Bars:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Everything between a network's file and its report."""
+    """Everything between a network's file and its report.
+
+    ``every_batch``: evaluate at each batch that was built, not at the first alone.
+    """
 
     source: str
     output: Path
@@ -67,6 +71,7 @@ class Deployment:
     evaluation_data: Data = field(default_factory=Data)
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    every_batch: bool = False
     task: str = ""
     task_options: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -92,6 +97,7 @@ def jobs(deployment: Deployment, data: Dataset | None) -> list[Job]:
                 dataset=data if request.options.calibrator == "vendor" else None,
             ),
             deployment.output,
+            request.variant,
         )
         for request in deployment.requests
         for precision in request.precisions
@@ -189,6 +195,8 @@ def evaluate(deployment: Deployment, artifact: Artifact, model: Model | None) ->
         "backend": manifest.backend,
         "artifact": str(artifact.path),
     }
+    if deployment.run.batch is not None:
+        subject["batch"] = str(deployment.run.batch)
     return replace(report, subject={**subject, **report.subject})
 
 
@@ -213,7 +221,8 @@ def evaluate_cached(deployment: Deployment, artifact: Artifact, model: Model | N
     if held is not None:
         with contextlib.suppress(msgspec.MsgspecError, OSError):
             kept = msgspec.json.decode((held / "report.json").read_bytes(), type=Report)
-            message(f"{artifact.path.name}: evaluated before, unchanged")
+            at = f" at batch {deployment.run.batch}" if deployment.run.batch else ""
+            message(f"{artifact.path.name}{at}: evaluated before, unchanged")
             return replace(kept, subject={**kept.subject, "artifact": str(artifact.path)})
     report = evaluate(deployment, artifact, model)
     if isinstance(cache, NoCache):
@@ -234,7 +243,8 @@ def below(reports: Sequence[Report], bars: Bars) -> list[str]:
     """One line for every metric that misses its bar; a metric that was not measured misses it too."""
     missed = []
     for report in reports:
-        who = " ".join(filter(None, [report.subject.get("target", ""), report.subject.get("precision", "")]))
+        who = " ".join(filter(None, (report.subject.get(k, "") for k in ("target", "precision", "variant"))))
+        who += f" batch {report.subject['batch']}" if "batch" in report.subject else ""
         for limits, word in ((bars.least, "at least"), (bars.most, "at most")):
             for name, bar in limits.items():
                 value = next((m.value for m in report.metrics if m.name == name), None)

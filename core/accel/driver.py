@@ -250,13 +250,13 @@ def compile(
     return build_all(model, jobs, dataset, calibration, calibrate_options, cache)
 
 
-def plan(target: str | Target, options: BuildOptions, folder: Path) -> Job:
+def plan(target: str | Target, options: BuildOptions, folder: Path, variant: str = "") -> Job:
     """One build of :func:`build_all`; its output gets its name when the model is known."""
 
     with stage("build"):
         found = resolve(target)
         numerics = found.numerics_for(options.precision)
-        job = Job(found, replace(options, precision=numerics.precision), folder, named=False)
+        job = Job(found, replace(options, precision=numerics.precision), folder, named=False, variant=variant)
         preflight(job)
         return job
 

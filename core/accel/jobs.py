@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Job:
     """One build of several: what for, how, where to.
 
-    ``output`` is the artifact's directory when ``named``, else the folder it gets its name in.
+    ``output`` is the artifact's directory when ``named``, else the folder it gets its name in; ``variant`` ends that
+    name where one chip is built for at one precision in several ways.
     """
 
     target: Target
     options: BuildOptions
     output: Path
     named: bool = True
+    variant: str = ""
 
     @property
     def numerics(self) -> Numerics:
@@ -52,10 +54,11 @@ class Built:
 
 
 def name_output(job: Job, model: Model) -> Job:
-    """The job with its final directory: ``FOLDER/MODEL-TARGET-PRECISION``."""
+    """The job with its final directory: ``FOLDER/MODEL-TARGET-PRECISION[-VARIANT]``."""
     if job.named:
         return job
-    name = f"{model.name}-{job.target.name}-{job.numerics.precision}"
+    parts = (model.name, job.target.name, job.numerics.precision, job.variant)
+    name = "-".join(p for p in parts if p)
     return replace(job, output=job.output / name, named=True)
 
 
@@ -65,7 +68,9 @@ def refuse_clashes(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.output in seen:
             raise AccelError(
-                f"{job.output} would be built twice", code="usage.output", hints=["Name each target once."]
+                f"{job.output} would be built twice",
+                code="usage.output",
+                hints=["Name each target once, or give each a `variant` in the recipe."],
             )
         seen.add(job.output)
         refuse_foreign(job.output)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +83,7 @@ class TargetTable(BuildTable, kw_only=True):
     """``[[targets]]``: one chip, with what differs for it."""
 
     name: str
+    variant: str = ""
 
 
 class EvaluateTable(_Table):
@@ -91,6 +93,7 @@ class EvaluateTable(_Table):
     layers: bool = False
     topk: int = 5
     stages: tuple[str, ...] = ()
+    every_batch: bool = False
 
 
 class MetricsTable(_Table):
@@ -131,10 +134,11 @@ def load(path: Path) -> Deployment:
         raise AccelError(
             f"cannot read the recipe {path}", code="usage.recipe", cause=error.strerror or str(error)
         ) from error
-    return _deployment(_decode(path, data), path.parent)
+    file, preprocessing = _decode(path, data)
+    return _deployment(file, preprocessing, path.parent)
 
 
-def _decode(path: Path, data: bytes) -> RecipeFile:
+def _decode(path: Path, data: bytes) -> tuple[RecipeFile, Preprocessing | None]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -143,25 +147,65 @@ def _decode(path: Path, data: bytes) -> RecipeFile:
         raw = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AccelError(f"{path} is no TOML", code="usage.recipe", cause=str(error)) from error
+    text = data.decode("utf-8")
     try:
-        return msgspec.convert(raw, RecipeFile)
+        file = msgspec.convert(raw, RecipeFile)
     except msgspec.ValidationError as error:
-        raise _invalid(path, str(error)) from error
+        raise _invalid(path, text, str(error)) from error
+    try:
+        return file, _preprocessing(file.preprocessing)
+    except msgspec.ValidationError as error:
+        raise _invalid(path, text, str(error).replace("`$", "`$.preprocessing", 1)) from error
 
 
-def _invalid(path: Path, why: str) -> AccelError:
-    from difflib import get_close_matches
-
+def _invalid(path: Path, text: str, why: str) -> AccelError:
+    """msgspec's ``why`` in the recipe's own words, with the line."""
     hints = []
-    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", why)
+    place = re.search(r" - at `\$\.?(.*)`", why)
+    where = place.group(1) if place else ""
+    unknown = re.search(r"unknown field `(.+?)`", why)
     if unknown:
-        name, where = unknown.group(1), unknown.group(2) or ""
-        known = _fields(where)
-        near = get_close_matches(name, known, n=1)
-        hints.append(f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
+        name = unknown.group(1)
+        hints = _near(name, _fields(where))
         table = re.sub(r"\[.*?\]", "", where)
         why = f"unknown key {name!r}" + (f" in [{table}]" if table else "")
-    return AccelError(f"{path} is no recipe", code="usage.recipe", cause=why, hints=hints)
+    else:
+        where, _, name = where.rpartition(".")
+    line = line_of(text, where, name)
+    at = f"{path}, line {line}" if line else str(path)
+    return AccelError(f"{at}: this is no recipe", code="usage.recipe", cause=why, hints=hints)
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return [f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."]
+
+
+def line_of(text: str, table: str, key: str) -> int:
+    """The line (from 1) where ``key`` is set in ``table``; 0 when it is not found.
+
+    Args:
+        text: Of the TOML file.
+        table: ``model``, ``targets[1]``, ``data.options``, or "" for the top.
+        key: A key or a table of it.
+    """
+    counts: dict[str, int] = {}
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[\[?)\s*(.+?)\s*\]", line)
+        if header:
+            here = header.group(2)
+            if header.group(1) == "[[":
+                at = counts.get(here, -1) + 1
+                counts[here] = at
+                here = f"{here}[{at}]"
+            if re.sub(r"\[\d+\]", "", here) == f"{table}.{key}".lstrip("."):
+                return number
+        elif here == table and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[.=]""", line):
+            return number
+    return 0
 
 
 _PLACES: dict[str, type[_Table]] = {
@@ -177,16 +221,17 @@ _PLACES: dict[str, type[_Table]] = {
 
 
 def _fields(where: str) -> list[str]:
+    if where == "preprocessing":
+        return [f.name for f in dataclasses.fields(Preprocessing)]
     table = _PLACES.get(re.split(r"[.\[]", where)[0], RecipeFile)
     return [f.name for f in msgspec.structs.fields(table)]
 
 
-def _deployment(file: RecipeFile, folder: Path) -> Deployment:
+def _deployment(file: RecipeFile, preprocessing: Preprocessing | None, folder: Path) -> Deployment:
     from accel.builtin.datasets.labels import read_labels
 
     model, data = file.model, file.data
     labels = folder / data.labels if data.labels else None
-    preprocessing = _preprocessing(file.preprocessing)
     base = replace(_build_options(file.build, BuildOptions()), preprocessing=preprocessing)
     everywhere = {**_words(data.options), **({"skip_bad": "yes"} if data.skip_bad else {})}
     task_options = _located(_words(file.task.options), folder) if file.task else {}
@@ -231,6 +276,7 @@ def _deployment(file: RecipeFile, folder: Path) -> Deployment:
             topk=file.evaluate.topk,
             stages=file.evaluate.stages,
         ),
+        every_batch=file.evaluate.every_batch,
         task=file.task.name if file.task else "",
         task_options=task_options,
         labels=read_labels(labels) if labels is not None else (),
@@ -241,7 +287,13 @@ def _deployment(file: RecipeFile, folder: Path) -> Deployment:
 def _request(table: TargetTable, everywhere: BuildTable, base: BuildOptions) -> Request:
     given = table.precision or everywhere.precision
     precisions = (given,) if isinstance(given, str) else given
-    return Request(table.name, precisions or ("",), _build_options(table, base))
+    if table.variant and not re.fullmatch(r"[A-Za-z0-9_]+", table.variant):
+        raise AccelError(
+            f"the variant {table.variant!r} cannot end a folder's name",
+            code="usage.recipe",
+            hints=["Letters, digits and _ can."],
+        )
+    return Request(table.name, precisions or ("",), _build_options(table, base), table.variant)
 
 
 def _build_options(table: BuildTable, base: BuildOptions) -> BuildOptions:
@@ -255,27 +307,19 @@ def _build_options(table: BuildTable, base: BuildOptions) -> BuildOptions:
 
 
 def _preprocessing(table: Mapping[str, Any]) -> Preprocessing | None:
+    """The data class of the table.
+
+    Raises:
+        msgspec.ValidationError: as if it were strict.
+    """
     if not table:
         return None
-    from dataclasses import fields
-    from difflib import get_close_matches
-
-    known = [f.name for f in fields(Preprocessing)]
     for name in table:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise AccelError(
-                "the recipe's [preprocessing] is wrong",
-                code="usage.recipe",
-                cause=f"unknown key {name!r}",
-                hints=[f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."],
-            )
+        if name not in _fields("preprocessing"):
+            raise msgspec.ValidationError(f"unknown field `{name}` - at `$`")
     # One number is as good as a list of one.
     listed = {k: [v] if k in ("mean", "std") and isinstance(v, (int, float)) else v for k, v in table.items()}
-    try:
-        return msgspec.convert(listed, Preprocessing)
-    except msgspec.ValidationError as error:
-        raise AccelError("the recipe's [preprocessing] is wrong", code="usage.recipe", cause=str(error)) from error
+    return msgspec.convert(listed, Preprocessing)
 
 
 def _data(source: str, folder: Path, samples: int, options: Mapping[str, str]) -> Data:

@@ -12,6 +12,7 @@ from accel import deployment as work
 from accel import driver
 from accel.errors import AccelError, stage
 from accel.files import atomic_file
+from accel.options import RunOptions
 from accel.progress import step
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def write_html(
     path: Path,
     commands: Sequence[str] = (),
     cache: Cache | None = None,
+    variants: Sequence[str] = (),
 ) -> None:
     """Write the page of a recipe's run.
 
@@ -41,10 +43,11 @@ def write_html(
         plan: The recipe.
         model: Parsed.
         artifacts: What was built.
-        reports: Of their evaluation; performance reports are added where a plugin has them.
+        reports: Of their evaluation and performance.
         path: The file, written by rename.
         commands: That made it all.
         cache: Where the calibration is found again.
+        variants: Of the artifacts.
 
     Raises:
         AccelError: ``usage.extra`` without jinja2.
@@ -52,29 +55,37 @@ def write_html(
     from accel.builtin.htmlreport import render
 
     with step("report"), stage("report"), tempfile.TemporaryDirectory() as folder:
+        shown = _shown(artifacts)
         page = render(
-            [*reports, *_performance(artifacts)],
+            reports,
             [a.manifest for a in artifacts],
-            _pictures(plan, artifacts, Path(folder)),
+            _pictures(plan, shown, Path(folder)),
             title=f"{model.name}: {', '.join(dict.fromkeys(a.manifest.target for a in artifacts))}",
             calibrations=_calibrations(plan, model, artifacts, cache),
             commands=commands,
+            variants=variants,
+            drawn_by=shown.path.name if shown is not None else "",
         )
         with atomic_file(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
 
 
-def _performance(artifacts: Sequence[Artifact]) -> Iterator[Report]:
-    for artifact in artifacts:
-        try:
-            report = driver.perf(artifact)
-        except AccelError as error:
-            if error.code.startswith("unsupported"):
-                continue
-            raise
-        m = artifact.manifest
-        subject = {"target": m.target, "precision": m.precision, "backend": m.backend}
-        yield replace(report, subject={**subject, **report.subject})
+def performance(artifacts: Sequence[Artifact], variants: Sequence[str]) -> Iterator[Report]:
+    """Speed of every artifact at every batch it was built for, where a plugin has figures."""
+    for artifact, variant in zip(artifacts, variants, strict=True):
+        manifest = artifact.manifest
+        subject = {"target": manifest.target, "precision": manifest.precision, "backend": manifest.backend}
+        for batch in manifest.batches:
+            try:
+                report = driver.perf(artifact, RunOptions(batch=batch))
+            except AccelError as error:
+                if error.code.startswith("unsupported"):
+                    continue
+                raise
+            metrics = tuple(replace(m, name=m.name.removesuffix(f" b{batch}")) for m in report.metrics)
+            if variant:
+                subject["variant"] = variant
+            yield replace(report, metrics=metrics, subject={**subject, **report.subject, "batch": str(batch)})
 
 
 def _calibrations(
@@ -88,13 +99,19 @@ def _calibrations(
     return work.measure(plan, model, cache) if plan.calibration_data.source else ()
 
 
-def _pictures(plan: Deployment, artifacts: Sequence[Artifact], folder: Path) -> list[Path]:
-    """Results of the first artifact drawn into the first samples, where the task draws."""
+def _shown(artifacts: Sequence[Artifact]) -> Artifact | None:
+    """Whose results are drawn: the first quantised artifact's, where something can be wrong."""
+    quantised = (a for a in artifacts if a.manifest.calibration_digest)
+    return next(quantised, artifacts[0] if artifacts else None)
+
+
+def _pictures(plan: Deployment, artifact: Artifact | None, folder: Path) -> list[Path]:
+    """Results of the artifact drawn into the first samples, where the task draws."""
     from accel.builtin.htmlreport import draw_samples
 
-    data = work.dataset(plan, plan.evaluation_data, artifacts[0]) if artifacts else None
-    if data is None or not plan.task:
+    data = work.dataset(plan, plan.evaluation_data, artifact) if artifact is not None else None
+    if artifact is None or data is None or not plan.task:
         return []
-    task = driver.make_task(plan.task, plan.task_options, artifacts[0])
-    with driver.run(artifacts[0], plan.run) as runner:
+    task = driver.make_task(plan.task, plan.task_options, artifact)
+    with driver.run(artifact, plan.run) as runner:
         return draw_samples(runner, data, task, folder, PICTURES)

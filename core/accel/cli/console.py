@@ -151,6 +151,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int |
     return "\n".join(lines)
 
 
+def wide_table(columns: Sequence[str], rows: Sequence[Sequence[object]], keys: int, width: int | None = None) -> str:
+    """:func:`table`, continued below where it is too wide: every part begins with the first ``keys`` columns."""
+    width = width or screen_width()
+    sizes = [max(len(name), *(len(_cell(row[c])) for row in rows)) + 2 for c, name in enumerate(columns)]
+    room = width + 2 - sum(sizes[:keys])
+    parts: list[list[int]] = [[]]
+    for c in range(keys, len(columns)):
+        if parts[-1] and sum(sizes[at] for at in parts[-1]) + sizes[c] > room:
+            parts.append([])
+        parts[-1].append(c)
+    chosen = [[*range(keys), *part] for part in parts]
+    return "\n\n".join(table([columns[c] for c in part], [[row[c] for c in part] for row in rows]) for part in chosen)
+
+
 def screen_width() -> int:
     """80, or the width of the terminal that standard output is, if that is more."""
     if not sys.stdout.isatty():

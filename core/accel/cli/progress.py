@@ -84,6 +84,8 @@ class TerminalSink:
 
     def message(self, text: str) -> None:
         with self._lock:
+            if text in state.messages:
+                return
             state.messages.append(text)
             self._line(text)
             self._draw(force=True)
@@ -155,4 +157,5 @@ class QuietSink:
         return None
 
     def message(self, text: str) -> None:
-        state.messages.append(text)
+        if text not in state.messages:
+            state.messages.append(text)

@@ -11,7 +11,7 @@ from accel.cli import flags
 from accel.cli.app import family
 from accel.cli.console import emit, shown, state
 from accel.cli.names import target_names
-from accel.cli.results import built_facts, built_text, reports_text
+from accel.cli.results import built_facts, built_text, reports_text, speeds_text
 
 if TYPE_CHECKING:
     from accel.artifact import Artifact
@@ -111,29 +111,52 @@ def run(
     else:
         built = work.build(plan, model, store("build"), calibrate_cache=store("calibrate"))
         artifacts = [b.artifact for b in built]
+    variants = [job.variant for job in work.jobs(plan, None)]
     reports: list[Report] = []
     if only != "build" and plan.evaluation_data.source:
-        against = model if plan.evaluate.reference else None
-        reports = [work.evaluate_cached(plan, a, against, store("evaluate")) for a in artifacts]
+        reports = _evaluations(plan, model, artifacts, variants, store("evaluate"))
+    speeds: list[Report] = []
+    if only is None:
+        from accel.reporting import performance, write_html
 
-    if plan.report is not None and only is None:
-        from accel.reporting import write_html
-
-        reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
-        write_html(plan, model, artifacts, reports, plan.report, (state.line,), cache)
+        speeds = list(performance(artifacts, variants))
+        if plan.report is not None:
+            reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
+            write_html(plan, model, artifacts, [*reports, *speeds], plan.report, (state.line,), cache, variants)
 
     def text() -> str:
         parts = [built_text(built)] if built else []
         parts += [reports_text(reports)] if reports else []
+        parts += [speeds_text(speeds)] if speeds else []
         parts += [f"report: {shown(plan.report)}"] if plan.report is not None and only is None else []
         return "\n\n".join(parts)
 
     result: dict[str, Any] = {
         "artifacts": [built_facts(b) for b in built],
         "reports": reports,
+        "performance": speeds,
         "html": plan.report if only is None else None,
     }
     emit(result, text, work.require(reports, plan.bars))
+
+
+def _evaluations(
+    plan: Deployment, model: Model, artifacts: list[Artifact], variants: list[str], cache: Cache
+) -> list[Report]:
+    """A report an artifact, or one for each batch that the recipe asks for."""
+    from dataclasses import replace
+
+    from accel import deployment as work
+
+    against = model if plan.evaluate.reference else None
+    reports = []
+    for artifact, variant in zip(artifacts, variants, strict=True):
+        for batch in artifact.manifest.batches if plan.every_batch else (None,):
+            at = replace(plan, run=replace(plan.run, batch=batch))
+            report = work.evaluate_cached(at, artifact, against, cache)
+            subject = {**report.subject, "variant": variant} if variant else report.subject
+            reports.append(replace(report, subject=subject))
+    return reports
 
 
 def _existing(plan: Deployment, model: Model) -> list[Artifact]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.console import emit, number, shown, size, state, table, wrapped
+from accel.cli.console import emit, number, shown, size, state, table, wide_table, wrapped
 
 if TYPE_CHECKING:
     from accel.errors import AccelError
@@ -61,20 +61,9 @@ def show_reports(reports: Sequence[Report], failure: AccelError | None = None, e
 
 def reports_text(reports: Sequence[Report]) -> str:
     """All figures with where they come from, the detail tables, the notes and the commands."""
-    parts = []
     if len(reports) > 1:
-        names = list(dict.fromkeys(m.name for r in reports for m in r.metrics if m.name != "samples"))
-        backends = {r.subject.get("backend", "") for r in reports}
-        keys = ("target", "precision", *(("backend",) if len(backends) > 1 else ()))
-        rows = [(*(r.subject.get(k, "") for k in keys), *(_metric(r, n) for n in names)) for r in reports]
-        parts.append(table((*keys, *names), rows))
-        counts = sorted({str(_metric(r, "samples")) for r in reports} - {"None"})
-        told = [f"{', '.join(counts)} samples"] if counts else []
-        told += [", ".join(backends)] if len(backends) == 1 else []
-        parts.append("; ".join([*told, ", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics))]))
-        parts += [wrapped("note", note) for note in dict.fromkeys(n for r in reports for n in r.notes)]
-        parts += [f"again: {line}" for line in dict.fromkeys(c for r in reports for c in r.commands)]
-        return "\n".join(parts)
+        return _side_by_side(reports)
+    parts = []
     for report in reports:
         who = " ".join(report.subject[k] for k in ("target", "precision") if report.subject.get(k))
         parts.append(f"{report.title}: {who}" if who else report.title)
@@ -89,6 +78,42 @@ def reports_text(reports: Sequence[Report]) -> str:
         if report.notes:
             parts += ["", *(wrapped("note", note) for note in report.notes)]
         parts += [f"again: {line}" for line in report.commands]
+    return "\n".join(parts)
+
+
+_KEYS = ("target", "precision", "variant", "batch", "backend")
+
+
+def speeds_text(reports: Sequence[Report]) -> str:
+    """Performance figures of several artifacts and batches, a row each."""
+    return _side_by_side([replace(r, commands=()) for r in reports])
+
+
+def _side_by_side(reports: Sequence[Report]) -> str:
+    """A row a report and a column a figure; what all have in common stands below."""
+    subjects = [[r.subject.get(k, "") for k in _KEYS] for r in reports]
+    told = [k == "precision" or len({s[at] for s in subjects}) > 1 for at, k in enumerate(_KEYS)]
+    keys = [k for k, kept in zip(_KEYS, told, strict=True) if kept]
+    names = list(
+        dict.fromkeys((m.name, m.unit) for r in reports for m in r.metrics if m.name not in ("samples", "macs"))
+    )
+    rows = [
+        (
+            *(int(v) if v.isdigit() else v for v, kept in zip(s, told, strict=True) if kept),
+            *(_metric(r, n) for n, _ in names),
+        )
+        for s, r in zip(subjects, reports, strict=True)
+    ]
+    parts = [wide_table((*keys, *(" ".join(filter(None, n)) for n in names)), rows, len(keys))]
+    common = [
+        f"batch {v}" if k == "batch" else v for k, v in zip(_KEYS, subjects[0], strict=True) if v and k not in keys
+    ]
+    counts = sorted({str(_metric(r, "samples")) for r in reports} - {"None"})
+    common += [f"{', '.join(counts)} samples"] if counts else []
+    common.append(", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics)))
+    parts.append("; ".join(common))
+    parts += [wrapped("note", note) for note in dict.fromkeys(n for r in reports for n in r.notes)]
+    parts += [f"again: {line}" for line in dict.fromkeys(c for r in reports for c in r.commands)]
     return "\n".join(parts)
 
 

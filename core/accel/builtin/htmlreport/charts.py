@@ -69,8 +69,8 @@ def grouped_bars(
             drawn = axes.barh(
                 [p for p, _ in known], [v for _, v in known], thick * 0.92, color=COLORS[at % len(COLORS)], label=name
             )
-            axes.bar_label(drawn, labels=[f" {v:.4g}" for _, v in known], fontsize=9)
-    axes.set_yticks(range(len(groups)), [shorten(g) for g in groups])
+            axes.bar_label(drawn, labels=[f" {v:,.4g}" if v < 1000 else f" {v:,.0f}" for _, v in known], fontsize=9)
+    axes.set_yticks(range(len(groups)), [shorten(g, 52) for g in groups])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_title(title, loc="left", fontweight="bold")

@@ -6,11 +6,12 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accel.builtin.htmlreport import charts
+from accel.builtin.htmlreport.labels import of_manifests, of_reports
+from accel.builtin.htmlreport.summary import Chart, bars, counts, grids
 from accel.errors import AccelError
 
 if TYPE_CHECKING:
@@ -21,15 +22,8 @@ if TYPE_CHECKING:
 PICTURE_WIDTH = 480
 """Pixels: larger pictures are scaled down in the page."""
 ROWS_SHOWN = 500
-_SPEED_UNITS = {"ms", "s", "us", "FPS", "img/s"}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawn chart and what it says in words."""
-
-    svg: str
-    caption: str
+WORST_SHOWN = 10
+"""Layers shown worst first, above the table of all in execution order."""
 
 
 def render(
@@ -40,6 +34,8 @@ def render(
     title: str = "Deployment report",
     calibrations: Sequence[Calibration] = (),
     commands: Sequence[str] = (),
+    variants: Sequence[str] = (),
+    drawn_by: str = "",
 ) -> str:
     """One HTML page without any other file, script or network access.
 
@@ -50,6 +46,8 @@ def render(
         title: Of the page.
         calibrations: Their ranges are tabled.
         commands: That made it all, beside those of the reports.
+        variants: Of the manifests, where one chip is built for at one precision in several ways.
+        drawn_by: The artifact whose results are in the pictures.
 
     Raises:
         AccelError: ``usage.extra`` without jinja2.
@@ -69,107 +67,74 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
-    drawn = _charts(reports) if charts.available() else []
+    built = of_manifests(manifests, variants)
+    drawn = [*bars(reports), *_layer_charts(reports)] if charts.available() else []
     return environment.get_template("report.html").render(
         title=title,
-        columns=_columns(reports),
-        summary=_summary(reports, manifests),
+        grids=grids(reports),
+        counts=counts(reports),
         charts=drawn,
         no_charts="" if charts.available() else "Charts need matplotlib: pip install 'accel-core[report]'",
-        manifests=[_manifest_facts(m) for m in manifests],
-        reports=[_report_facts(r) for r in reports],
+        manifests=[_manifest_facts(m, n) for m, n in zip(manifests, built, strict=True)],
+        reports=[_report_facts(r, n) for r, n in zip(reports, of_reports(reports), strict=True)],
+        notes=_shared([r.notes for r in reports], of_reports(reports)),
+        build_notes=_shared([m.notes for m in manifests], built),
         ranges=[_ranges(c) for c in calibrations],
         pictures=[_embedded(p) for p in pictures],
+        drawn_by=drawn_by,
         commands=list(dict.fromkeys([*commands, *(c for r in reports for c in r.commands)])),
     )
-
-
-def label_of(report: Report) -> str:
-    """``bm1684 int8 vendor`` as far as the report says it."""
-    parts = [report.subject.get(k, "") for k in ("target", "precision", "backend", "stage")]
-    return " ".join(p for p in parts if p) or report.title
-
-
-def _columns(reports: Sequence[Report]) -> list[str]:
-    names: dict[str, None] = {}
-    for report in reports:
-        for metric in report.metrics:
-            names[f"{metric.name} [{metric.unit}]" if metric.unit else metric.name] = None
-    return list(names)
-
-
-def _summary(reports: Sequence[Report], manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """A row an artifact: its own facts, and every figure with its label."""
-    rows: dict[str, dict[str, Any]] = {}
-    for manifest in manifests:
-        key = " ".join(p for p in (manifest.target, manifest.precision, manifest.backend) if p)
-        size = sum(f.bytes for f in manifest.files if f.role == "model")
-        rows[key] = {"label": key, "size": size, "figures": {}}
-    for report in reports:
-        row = rows.setdefault(label_of(report), {"label": label_of(report), "size": None, "figures": {}})
-        for metric in report.metrics:
-            column = f"{metric.name} [{metric.unit}]" if metric.unit else metric.name
-            row["figures"].setdefault(column, (metric.value, metric.provenance))
-    return list(rows.values())
-
-
-def _charts(reports: Sequence[Report]) -> list[Chart]:
-    made = []
-    for unit, caption in (("", "Ratios: 1 is best, except for errors."), ("dB", "Higher is closer to float.")):
-        found = _series(reports, lambda m, unit=unit: m.unit == unit and _is_ratio(m))
-        if found:
-            made.append(Chart(charts.grouped_bars("Accuracy" + (f" ({unit})" if unit else ""), *found, unit), caption))
-    for unit in sorted({m.unit for r in reports for m in r.metrics} & _SPEED_UNITS):
-        found = _series(reports, lambda m, unit=unit: m.unit == unit)
-        if found:
-            caption = "Measured, simulated and predicted figures are told apart in the table."
-            made.append(Chart(charts.grouped_bars(f"Performance ({unit})", *found, unit), caption))
-    return [*made, *_layer_charts(reports)]
-
-
-def _is_ratio(metric: Any) -> bool:
-    return metric.name not in ("samples", "max_error") and isinstance(metric.value, float)
-
-
-def _series(reports: Sequence[Report], wanted: Any) -> tuple[list[str], dict[str, list[float | None]]] | None:
-    """Metric names as groups and reports as series, or None when there is nothing to draw."""
-    names = list(dict.fromkeys(m.name for r in reports for m in r.metrics if wanted(m)))[:16]
-    merged: dict[str, dict[str, float | None]] = {}
-    for report in reports:
-        values = {m.name: float(m.value) for m in report.metrics if wanted(m) and m.value is not None}
-        if values:
-            merged.setdefault(label_of(report), {}).update(values)
-    series = {label: [values.get(name) for name in names] for label, values in merged.items()}
-    return (names, series) if names and series else None
 
 
 def _layer_charts(reports: Sequence[Report]) -> list[Chart]:
     made = []
     for column, title, unit in (("cosine", "Cosine with float by layer", "cosine"), ("SQNR dB", "SQNR by layer", "dB")):
-        by_label = {}
-        for report in reports:
-            table = next((t for t in report.tables if t.title == "layers"), None)
+        by_label: dict[str, dict[str, Any]] = {}
+        for report, label in zip(reports, of_reports(reports), strict=True):
+            table = _layers(report)
             if table is not None and column in table.columns:
                 at = table.columns.index(column)
-                by_label[label_of(report)] = {str(row[0]): row[at] for row in table.rows}
+                values = {str(row[0]): row[at] for row in table.rows}
+                if values not in by_label.values():  # another batch gives the same line
+                    by_label[label] = values
         names = list(dict.fromkeys(n for values in by_label.values() for n in values))
         if len(names) > 1:
-            series: dict[str, list[Any]] = {k: [v.get(n) for n in names] for k, v in by_label.items()}
-            made.append(Chart(charts.lines(title, names, series, unit), "Layers in execution order."))
+            series = {k: [v.get(n) for n in names] for k, v in by_label.items()}
+            caption = "Layers in execution order; rows of equal figures are drawn once."
+            made.append(Chart(charts.lines(title, names, series, unit), caption))
     return made
 
 
-def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
+def _layers(report: Report) -> Table | None:
+    return next((t for t in report.tables if t.title == "layers"), None)
+
+
+def _worst(report: Report) -> dict[str, Any] | None:
+    """The layers farthest from float, by SQNR."""
+    table = _layers(report)
+    if table is None or "SQNR dB" not in table.columns:
+        return None
+    at = table.columns.index("SQNR dB")
+    known = [row for row in table.rows if isinstance(row[at], (int, float))]
+    rows = sorted(known, key=lambda row: float(str(row[at])))[:WORST_SHOWN]
+    return {"title": "worst layers", "columns": table.columns, "rows": rows, "left_out": 0} if rows else None
+
+
+def _manifest_facts(manifest: Manifest, label: str) -> dict[str, Any]:
     placed = Counter((n.place or manifest.target, n.precision, n.op_type) for n in manifest.nodes)
     rows = [(place, precision, op, count) for (place, precision, op), count in placed.most_common()]
+    # What left the chip, or the precision that was asked for, stands first.
+    rows.sort(key=lambda row: (row[0] == manifest.target, row[1] == manifest.precision))
     return {
-        "label": " ".join(p for p in (manifest.target, manifest.precision, manifest.backend) if p),
+        "label": label,
+        "size": sum(f.bytes for f in manifest.files if f.role == "model"),
+        "backend": manifest.backend,
+        "payload": manifest.payload,
+        "batches": ", ".join(map(str, manifest.batches)),
         "facts": [
             ("network", manifest.name),
-            ("payload", manifest.payload),
             ("inputs", ", ".join(map(str, manifest.inputs))),
             ("outputs", ", ".join(map(str, manifest.outputs))),
-            ("batches", ", ".join(map(str, manifest.batches))),
             ("passes", ", ".join(manifest.passes)),
             ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
             ("network digest", manifest.model_digest[:16]),
@@ -177,19 +142,25 @@ def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
         ],
         "placement": rows,
         "files": [(f.path, f.role, f.bytes, f.sha256[:16]) for f in manifest.files],
-        "notes": list(manifest.notes),
     }
 
 
-def _report_facts(report: Report) -> dict[str, Any]:
+def _report_facts(report: Report, label: str) -> dict[str, Any]:
+    worst = _worst(report)
     return {
-        "label": label_of(report),
+        "label": label,
         "title": report.title,
-        "subject": dict(report.subject),
-        "metrics": report.metrics,
-        "tables": [_cut(table) for table in report.tables if table.rows],
-        "notes": report.notes,
+        "tables": [*([worst] if worst else []), *(_cut(table) for table in report.tables if table.rows)],
     }
+
+
+def _shared(notes: Sequence[Sequence[str]], labels: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Every note once, with the rows that it is about; none where it is about all of them."""
+    about: dict[str, list[str]] = {}
+    for told, label in zip(notes, labels, strict=True):
+        for text in dict.fromkeys(told):
+            about.setdefault(text, []).append(label)
+    return [(text, [] if len(who) == len(labels) else who) for text, who in about.items()]
 
 
 def _cut(table: Table) -> dict[str, Any]:
@@ -227,8 +198,13 @@ def cell(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if value >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:.4g}"
+        size = abs(value)
+        if size and (size < 1e-3 or size >= 1e9):
+            return f"{value:.3g}"
+        return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.4f}"
     if isinstance(value, (list, tuple)):
         return "×".join(cell(v) for v in value)
     if isinstance(value, Mapping):
