@@ -38,7 +38,9 @@ def calibrate(
         held = cache.get("calibrate", key)
         if held is not None:
             try:
-                return Calibration.load(held / _FILE)
+                found = Calibration.load(held / _FILE)
+                message(f"{model.name}: calibrated before, unchanged")
+                return found
             except AccelError:
                 message("cache: a calibration could not be read; measuring again")
         made = _measure(model, dataset, options, target)

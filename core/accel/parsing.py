@@ -13,7 +13,7 @@ from accel.files import atomic_file, sha256_file, workspace_beside
 from accel.model import Model, TensorSpec
 from accel.options import ParseOptions
 from accel.plugins import hooks
-from accel.progress import step
+from accel.progress import message, step
 
 if TYPE_CHECKING:
     import onnx
@@ -43,6 +43,7 @@ def parse(source: Path, options: ParseOptions, cache: Cache | None) -> Model:
             found = _load(held) if held is not None else None
             # Files beside the source (external data) may have changed although it did not.
             if found is not None and found[1] == _digests(found[0].sources):
+                message(f"{source.name}: parsed before, unchanged")
                 return found[0]
             model = _from_frontends(source, options)
             _keep(cache, "parse", key, model)

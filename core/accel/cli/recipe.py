@@ -105,6 +105,8 @@ def run(
         work.measure(plan, model, store("calibrate"))
         emit({"name": model.name}, lambda: f"{model.name}: calibrated")
         return
+    if only != "build":
+        work.dataset(plan, plan.evaluation_data, model)  # what is missing is said before the long work
     built: list[Built] = []
     if only == "evaluate":
         artifacts = _existing(plan, model)
@@ -115,13 +117,13 @@ def run(
     reports: list[Report] = []
     if only != "build" and plan.evaluation_data.source:
         reports = _evaluations(plan, model, artifacts, variants, store("evaluate"))
+        reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
     speeds: list[Report] = []
     if only is None:
         from accel.reporting import performance, write_html
 
         speeds = list(performance(artifacts, variants))
         if plan.report is not None:
-            reports = [replace(r, commands=r.commands or (state.line,)) for r in reports]
             write_html(plan, model, artifacts, [*reports, *speeds], plan.report, (state.line,), cache, variants)
 
     def text() -> str:
