@@ -1,173 +1,171 @@
-"""CenterNet on DLA-34 without deformable convolutions, with seeded weights.
+"""CenterNet on DLA-34 without deformable convolutions, traced to TorchScript. Runs on the torch toolchain's Python.
 
-The shapes are those of the public network (DLA: arXiv:1707.06484, figure 3; CenterNet: arXiv:1904.07850), batch norms
-folded. The 3x3 maximum over the heat map is inside the network, which therefore has four outputs: ``hm``,
-``hm_pooled``, ``wh`` and ``reg``.
+    dla.py OUT.pt PHOTOS.npy WIDTH
+
+The shapes are those of the public network (DLA: arXiv:1707.06484, figure 3; CenterNet: arXiv:1904.07850). The 3x3
+maximum over the heat map is inside the network, which has four outputs: heat, the pooled heat, sizes and offsets.
+
+Weights are seeded. Batch norms take their statistics from the photos, and every head gets the range of a trained one.
 """
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import torch
+from torch import Tensor, nn
 
-LOGITS = "heat"
-"""The tensor before the heat map's sigmoid."""
-HEADS = {LOGITS: (-4.0, 1.0), "wh": (10.0, 3.0), "reg": (0.5, 0.2)}
-"""Mean and spread that :func:`settle` gives each head: few peaks, boxes of some 40 pixels, as trained ones have."""
+CLASSES = 80
+HEADS = {"heat": (CLASSES, -4.0, 1.0), "wh": (2, 10.0, 3.0), "reg": (2, 0.5, 0.2)}
+"""Channels, and the mean and spread over the photos: few peaks, boxes of some 40 pixels, as trained heads give."""
 
 
-class Net:
-    """A graph that grows; every tensor's channels are known."""
+class Conv(nn.Sequential):
+    """Convolution and batch norm, with or without ReLU."""
 
-    def __init__(self, seed: int, width: float) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.width = width
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-        self.channels = {"image": 3}
+    def __init__(self, before: int, after: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> None:
+        convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        super().__init__(convolution, nn.BatchNorm2d(after), nn.ReLU() if relu else nn.Identity())
 
-    def scaled(self, channels: int) -> int:
-        """Channels at this width, at least 4."""
-        return max(4, int(channels * self.width))
 
-    def node(self, op: str, inputs: list[str], channels: int, name: str = "", **attributes: object) -> str:
-        """One node; gives its output's name."""
-        out = name or f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [out], f"node_{out}", **attributes))
-        self.channels[out] = channels
-        return out
+class Block(nn.Module):
+    """Two convolutions and a short cut."""
 
-    def weight(self, value: np.ndarray) -> str:
-        """A weight with its values."""
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(value.astype(np.float32), name))
-        return name
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(Conv(before, after, 3, stride), Conv(after, after, relu=False))
 
-    def conv(
-        self,
-        x: str,
-        out: int,
-        kernel: int = 3,
-        stride: int = 1,
-        *,
-        relu: bool = True,
-        gain: float = 2.0,
-        name: str = "",
-    ) -> str:
-        """Convolution with half padding and He's initialisation."""
-        fan = self.channels[x] * kernel * kernel
-        w = self.weight(self.rng.normal(0, (gain / fan) ** 0.5, (out, self.channels[x], kernel, kernel)))
-        b = self.weight(self.rng.normal(0, 0.05, out))
-        attributes = {"strides": [stride] * 2, "pads": [kernel // 2] * 4, "kernel_shape": [kernel] * 2}
-        y = self.node("Conv", [x, w, b], out, "" if relu else name, **attributes)
-        return self.node("Relu", [y], out) if relu else y
+    def forward(self, x: Tensor, short: Tensor) -> Tensor:
+        return torch.relu(self.inner(x) + short)
 
-    def pool(self, x: str, kernel: int, stride: int, name: str = "") -> str:
-        """Maximum in a window."""
-        pads = [(kernel - 1) // 2] * 4
-        attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
-        return self.node("MaxPool", [x], self.channels[x], name, **attributes)
 
-    def concat(self, parts: list[str]) -> str:
-        """Along the channels."""
-        return self.node("Concat", parts, sum(self.channels[p] for p in parts), axis=1)
+class Tree(nn.Module):
+    """Hierarchical aggregation: two subtrees (or blocks) whose results a 1x1 convolution joins."""
 
-    def enlarge(self, x: str, factor: int) -> str:
-        """Bilinear upsampling as a depthwise transposed convolution, as the network begins its training."""
+    def __init__(
+        self, levels: int, before: int, after: int, stride: int, *, root: bool = False, given: int = 0
+    ) -> None:
+        super().__init__()
+        self.root, self.levels = root, levels
+        given += before if root else 0
+        self.down = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
+        if levels > 1:
+            self.first = Tree(levels - 1, before, after, stride)
+            self.second = Tree(levels - 1, after, after, 1, given=given + after)
+        else:
+            self.project = Conv(before, after, 1, relu=False) if before != after else nn.Identity()
+            self.first, self.second = Block(before, after, stride), Block(after, after, 1)
+            self.join = Conv(2 * after + given, after, 1)
+
+    def forward(self, x: Tensor, children: tuple[Tensor, ...] = ()) -> Tensor:
+        bottom = self.down(x)
+        if self.root:
+            children = (*children, bottom)
+        if self.levels > 1:
+            first = self.first(x)
+            return self.second(first, (*children, first))
+        first = self.first(x, self.project(bottom))
+        return self.join(torch.cat([self.second(first, first), first, *children], 1))
+
+
+class Enlarge(nn.ConvTranspose2d):
+    """Bilinear upsampling as a depthwise transposed convolution, as the network begins its training."""
+
+    def __init__(self, channels: int, factor: int) -> None:
         size = 2 * factor
-        ramp = 1 - np.abs(np.arange(size) / factor - (size - 1) / (2.0 * factor))
-        kernel = np.broadcast_to(np.outer(ramp, ramp), (self.channels[x], 1, size, size))
-        attributes = {"strides": [factor] * 2, "pads": [factor // 2] * 4, "kernel_shape": [size] * 2}
-        return self.node(
-            "ConvTranspose", [x, self.weight(kernel)], self.channels[x], group=self.channels[x], **attributes
+        super().__init__(channels, channels, size, factor, factor // 2, groups=channels, bias=False)
+        ramp = 1 - (torch.arange(size) / factor - (size - 1) / (2 * factor)).abs()
+        self.weight.data.copy_(torch.outer(ramp, ramp).expand(channels, 1, size, size))
+
+
+class Merge(nn.Module):
+    """Brings a deeper layer to a shallower one's size and channels, and convolves the two together."""
+
+    def __init__(self, deep: int, shallow: int, factor: int) -> None:
+        super().__init__()
+        self.project = Conv(deep, shallow, 1) if deep != shallow else nn.Identity()
+        self.enlarge = Enlarge(shallow, factor) if factor > 1 else nn.Identity()
+        self.join = Conv(2 * shallow, shallow)
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        return self.join(torch.cat([shallow, self.enlarge(self.project(deep))], 1))
+
+
+class CenterNet(nn.Module):
+    """Input: float32 [batch,3,height,width], sides multiples of 32. Outputs at a quarter of them."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        stem = [max(4, int(c * width)) for c in (16, 16, 32)]
+        wide = [max(4, int(c * width)) for c in (64, 128, 256, 512)]
+        inner = max(4, int(256 * width))
+        self.stem = nn.Sequential(Conv(3, stem[0], 7), Conv(stem[0], stem[1]), Conv(stem[1], stem[2], 3, 2))
+        self.trees = nn.ModuleList(
+            Tree(levels, before, after, 2, root=root)
+            for levels, before, after, root in zip(
+                (1, 2, 2, 1), (stem[2], *wide[:3]), wide, (False, True, True, True), strict=True
+            )
+        )
+        self.merges = nn.ModuleList()
+        channels, factors = list(wide), [1, 2, 4, 8]
+        for low in (2, 1, 0):
+            for deep in range(low + 1, 4):
+                self.merges.append(Merge(channels[deep], channels[low], factors[deep] // factors[low]))
+                channels[deep], factors[deep] = channels[low], factors[low]
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Conv2d(wide[0], inner, 3, 1, 1), nn.ReLU(), nn.Conv2d(inner, count, 1))
+                for name, (count, _, _) in HEADS.items()
+            }
         )
 
+    def features(self, image: Tensor) -> Tensor:
+        """Iterative deep aggregation: deeper layers are merged into the shallow ones, down to a quarter of the size."""
+        x, layers = self.stem(image), []
+        for tree in self.trees:
+            x = tree(x)
+            layers.append(x)
+        merges = iter(self.merges)
+        for low in (2, 1, 0):
+            y = layers[low]
+            for deep in range(low + 1, 4):
+                y = layers[deep] = next(merges)(y, layers[deep])
+        return layers[-1]
 
-def _block(net: Net, x: str, out: int, stride: int, short: str) -> str:
-    y = net.conv(net.conv(x, out, 3, stride), out, relu=False, gain=0.5)
-    return net.node("Relu", [net.node("Add", [y, short], out)], out)
-
-
-def _tree(
-    net: Net, x: str, levels: int, out: int, stride: int, *, root: bool = False, children: tuple[str, ...] = ()
-) -> str:
-    bottom = net.pool(x, stride, stride) if stride > 1 else x
-    if root:
-        children = (*children, bottom)
-    if levels > 1:
-        first = _tree(net, x, levels - 1, out, stride)
-        return _tree(net, first, levels - 1, out, 1, children=(*children, first))
-    short = net.conv(bottom, out, 1, relu=False, gain=1.0) if net.channels[x] != out else bottom
-    first = _block(net, x, out, stride, short)
-    second = _block(net, first, out, 1, first)
-    return net.conv(net.concat([second, first, *children]), out, 1)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = self.features(image)
+        hm = torch.sigmoid(self.heads["heat"](x))
+        return hm, nn.functional.max_pool2d(hm, 3, 1, 1), self.heads["wh"](x), self.heads["reg"](x)
 
 
-def _aggregated(net: Net, layers: list[str]) -> str:
-    """Iterative deep aggregation: deeper layers are enlarged and merged into the shallow ones, down to stride 4."""
-    factors = [2**at for at in range(len(layers))]
-    for low in range(len(layers) - 2, -1, -1):
-        width, y = net.channels[layers[low]], layers[low]
-        for deeper in range(low + 1, len(layers)):
-            part = layers[deeper]
-            if net.channels[part] != width:
-                part = net.conv(part, width, 1)
-            if factors[deeper] > factors[low]:
-                part = net.enlarge(part, factors[deeper] // factors[low])
-            y = layers[deeper] = net.conv(net.concat([y, part]), width)
-            factors[deeper] = factors[low]
-    return layers[-1]
+@torch.no_grad()
+def settle(net: CenterNet, photos: Tensor) -> None:
+    """Give batch norms the photos' statistics, and every head the mean and spread of ``HEADS``."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean over the batches
+    net.train()
+    for photo in photos:
+        net.features(photo[None])
+    net.eval()
+    x = net.features(photos)
+    for name, (_, mean, spread) in HEADS.items():
+        found, last = net.heads[name](x), net.heads[name][-1]
+        factor = spread / found.std((0, 2, 3)).clamp(min=1e-6)
+        last.weight *= factor[:, None, None, None]
+        last.bias.copy_((last.bias - found.mean((0, 2, 3))) * factor + mean)
 
 
-def centernet(*, seed: int = 0, width: float = 1.0, size: int = 512, classes: int = 80) -> onnx.ModelProto:
-    """The checked network: input ``image`` float32 [batch,3,size,size], outputs at a quarter of the size.
-
-    Args:
-        seed: Of the weights.
-        width: Factor on the channels; 1 is DLA-34.
-        size: Pixels of the input's sides, a multiple of 32.
-        classes: Channels of the heat map.
-    """
-    net = Net(seed, width)
-    x = net.conv(net.conv(net.conv("image", net.scaled(16), 7), net.scaled(16)), net.scaled(32), 3, 2)
-    layers = []
-    for levels, channels, root in ((1, 64, False), (2, 128, True), (2, 256, True), (1, 512, True)):
-        x = _tree(net, x, levels, net.scaled(channels), 2, root=root)
-        layers.append(x)
-    top = _aggregated(net, layers)
-    logits = net.conv(net.conv(top, net.scaled(256)), classes, 1, relu=False, name=LOGITS)
-    net.pool(net.node("Sigmoid", [logits], classes, "hm"), 3, 1, "hm_pooled")
-    net.conv(net.conv(top, net.scaled(256)), 2, 1, relu=False, name="wh")
-    net.conv(net.conv(top, net.scaled(256)), 2, 1, relu=False, name="reg")
-    quarter = [size // 4] * 2
-    outputs = {"hm": classes, "hm_pooled": classes, "wh": 2, "reg": 2}
-    graph = helper.make_graph(
-        net.nodes,
-        "centernet-dla34",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, size, size])],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", c, *quarter]) for n, c in outputs.items()],
-        net.weights,
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(proto)
-    return onnx.shape_inference.infer_shapes(proto)
+def main() -> None:
+    out, photos, width = sys.argv[1:]
+    torch.manual_seed(0)
+    images = torch.from_numpy(np.load(photos, allow_pickle=False))
+    net = CenterNet(float(width))
+    settle(net, images)
+    torch.jit.trace(net, images[:1]).save(out)
 
 
-def settle(proto: onnx.ModelProto, seen: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Scale the last convolution of every head, in place, so that its channels have the mean and spread of ``HEADS``.
-
-    Args:
-        proto: Of :func:`centernet`.
-        seen: Mean and standard deviation by channel of each head, measured on photographs.
-    """
-    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.output[0] in HEADS:
-            mean, spread = HEADS[node.output[0]]
-            found_mean, found_spread = seen[node.output[0]]
-            factor = spread / np.maximum(found_spread, 1e-6)
-            kernel, bias = (numpy_helper.to_array(weights[name]) for name in node.input[1:3])
-            new = (kernel * factor[:, None, None, None], (bias - found_mean) * factor + mean)
-            for name, value in zip(node.input[1:3], new, strict=True):
-                weights[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+if __name__ == "__main__":
+    main()
