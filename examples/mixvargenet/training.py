@@ -1,17 +1,18 @@
-"""Trains MixVarGENet in float on the digits and exports it. Needs torch (the CPU build is enough).
+"""Trains MixVarGENet in float and exports it. Runs on the torch toolchain's Python; see train.py.
 
-python examples/mixvargenet/train.py OUT.onnx [--epochs 3] [--threads 2]
+training.py DATA.npz OUT.onnx EPOCHS
+
+DATA.npz holds ``pictures`` (n, side, side, 3) uint8, ``labels`` (n,), and the indices ``train`` and ``evaluation``.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from digits import SIDE, pictures, split
 from layout import Conv, Layout, convolutions, mixvargenet
 from torch import nn
 
@@ -48,12 +49,11 @@ class MixVarGENet(nn.Module):
         return self.classifier(results["head"].mean((2, 3)))
 
 
-def train(model: MixVarGENet, epochs: int, batch: int = 64) -> float:
+def train(model: MixVarGENet, given: Mapping[str, np.ndarray], epochs: int, batch: int = 64) -> float:
     """AdamW with a cosine rate; returns the share of evaluation digits that are right."""
-    images, labels = pictures()
-    data = torch.from_numpy((images.transpose(0, 3, 1, 2).astype(np.float32) - MEAN) / STD)
-    truth = torch.from_numpy(labels)
-    parts = {name: torch.from_numpy(indices) for name, indices in split().items()}
+    data = torch.from_numpy((given["pictures"].transpose(0, 3, 1, 2).astype(np.float32) - MEAN) / STD)
+    truth = torch.from_numpy(given["labels"])
+    parts = {name: torch.from_numpy(given[name]) for name in ("train", "evaluation")}
     kept = parts["train"]
     steps = epochs * (len(kept) // batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
@@ -82,20 +82,16 @@ def train(model: MixVarGENet, epochs: int, batch: int = 64) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
+    data, out, epochs = sys.argv[1:]
     torch.manual_seed(0)
-    torch.set_num_threads(given.threads)
     model = MixVarGENet(mixvargenet(classes=10, head=256))
-    train(model, given.epochs)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    with np.load(data, allow_pickle=False) as given:
+        train(model, given, int(epochs))
+        side = given["pictures"].shape[1]
     torch.onnx.export(
         model,
-        (torch.zeros(1, 3, SIDE, SIDE),),
-        str(given.out),
+        (torch.zeros(1, 3, side, side),),
+        out,
         input_names=["input"],
         output_names=["logits"],
         opset_version=13,
