@@ -1,4 +1,6 @@
-"""Makes the road-scene network and its data: ``python examples/segmentation_mlu270/make.py [FOLDER]``.
+"""Makes the road-scene network and its data.
+
+python examples/segmentation_mlu270/make.py [FOLDER] [--scenes 4]
 
 The network is small and needs no training framework: a seeded convolutional pyramid whose first filters are patches
 of the training scenes, and a 1x1 classifier fitted in closed form (ridge regression) on 40 generated scenes. That is
@@ -7,7 +9,7 @@ enough for a float mIoU that means something, and it is the same on every machin
 
 from __future__ import annotations
 
-import sys
+import argparse
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,14 +143,24 @@ def network() -> onnx.ModelProto:
     return builder.model(out, len(CLASSES), SIZE)
 
 
-def main(folder: Path) -> None:
-    """Write the network, the calibration scenes and the evaluation scenes."""
+def make(folder: Path, scenes: int = 16) -> None:
+    """Write the network, and ``scenes`` scenes each to calibrate and to evaluate on."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(network(), str(folder / "roadscene.onnx"))
-    write(folder / "calibration", CALIBRATION)
-    write(folder / "evaluation", EVALUATION)
+    write(folder / "calibration", CALIBRATION[:scenes])
+    write(folder / "evaluation", EVALUATION[:scenes])
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
 
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).resolve().parent / "work")
+    parser.add_argument("--scenes", type=int, default=len(EVALUATION))
+    given = parser.parse_args()
+    make(given.folder, given.scenes)
+    print(f"written: {given.folder}")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "work")
+    main()

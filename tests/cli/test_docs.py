@@ -13,7 +13,7 @@ from PIL import Image
 from support.cli import accepts
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
 RUN = ("README.md", "index.md", "build.md", "run.md", "recipes.md", "errors.md")
 """Pages whose shell blocks are run from the top; the flags of the other pages' commands are checked."""
 
@@ -61,7 +61,7 @@ def test_commands_of_the_page_run(cli, desk, name) -> None:
         assert done.code == wanted, f"{line}\n{done.err}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_of_the_page_have_these_flags(page) -> None:
     for line in commands(page):
         words = take_flags(shlex.split(line, comments=True)[1:])
@@ -76,7 +76,7 @@ def test_python_of_the_readme_runs(desk) -> None:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page) -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -1,4 +1,4 @@
-"""The MixVarGENet example: its layout, its ONNX form, and its torch form where torch is installed."""
+"""The MixVarGENet example: its layout and its ONNX form."""
 
 from __future__ import annotations
 
@@ -58,14 +58,3 @@ def test_digits_split_keeps_evaluation_apart() -> None:
     parts = split()
     assert not set(parts["evaluation"]) & set(parts["train"])
     assert set(parts["calibration"]) <= set(parts["train"])
-
-
-def test_torch_and_onnx_have_the_same_convolutions() -> None:
-    torch = pytest.importorskip("torch")
-    import train
-    from layout import convolutions, mixvargenet
-
-    layout = mixvargenet(classes=10, head=64)
-    model = train.MixVarGENet(layout).eval()
-    assert list(model.layers) == [c.name for c in convolutions(layout)]
-    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)

@@ -1,0 +1,99 @@
+"""The examples whose networks come from a framework, small: made, deployed by their recipes, kept on a second run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from accel.builtin.frontends.toolchains import TENSORFLOW, TORCH
+from accel.toolchain.spec import Environment
+from support.examples import EXAMPLES, figures, make, recipe, run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def torch_env() -> Environment:
+    from accel.toolchain.install import install
+
+    return install(TORCH)
+
+
+@pytest.fixture(scope="module")
+def tensorflow_env() -> Environment:
+    from accel.toolchain.install import install
+
+    return install(TENSORFLOW)
+
+
+@pytest.mark.toolchain("torch")
+def test_centernet_in_all_modes(torch_env: Environment, tmp_path: Path) -> None:
+    small = ("--width", "0.25", "--size", "128", "--pictures", "3")
+    make("centernet_mlu370", tmp_path, *small)
+    path = recipe("centernet_mlu370", tmp_path, ("512, 512", "128, 128"))
+    assert len(json.loads((tmp_path / "work" / "truth.json").read_text())["annotations"]) > 10
+    first = run(path)
+    found = figures(first["reports"], "precision", "variant", "batch")
+    shapes = [("fixed1", "1"), ("fixed4", "4"), ("mutable", "1"), ("mutable", "4")]
+    assert len(found) == 3 * len(shapes)
+    for shape in shapes:
+        assert found[("force_float32", *shape)]["AP"] == pytest.approx(1)
+        assert found[("force_float16", *shape)]["AP"] > 0.9
+        int8 = found[("qint8_mixed_float16", *shape)]
+        assert int8["AP50"] > 0.4
+        assert int8["AP50"] == pytest.approx(found["qint8_mixed_float16", "fixed1", "1"]["AP50"])
+    speed = figures(first["performance"], "precision", "variant", "batch")
+    assert set(speed) == set(found)
+    assert (
+        speed["qint8_mixed_float16", "mutable", "4"]["throughput"] > speed["force_float16", "fixed4", "4"]["throughput"]
+    )
+    assert (tmp_path / "work" / "report.html").read_text().startswith("<!doctype html>")
+
+    again = run(path)
+    assert all(a["cached"] for a in again["artifacts"])
+    assert figures(again["reports"], "precision", "variant", "batch") == found
+    assert sum("evaluated before" in m for m in again["messages"]) == len(found)
+
+
+@pytest.mark.toolchain("tensorflow")
+def test_efficientnetv2_from_a_saved_model(tensorflow_env: Environment, tmp_path: Path) -> None:
+    make("efficientnetv2_mlu370", tmp_path, "--size", "64", "--pictures", "4")
+    path = recipe(
+        "efficientnetv2_mlu370",
+        tmp_path,
+        ('"force_float32", "force_float16", "qint8_mixed_float16", "qint8_mixed_float32",', '"force_float16",'),
+        ('"qint16_mixed_float16", "qint16_mixed_float32",', '"qint8_mixed_float16",'),
+        ("batches = [1, 4, 8]", "batches = [1, 4]"),
+    )
+    assert (tmp_path / "work" / "efficientnetv2_s" / "saved_model.pb").is_file()
+    labels = [line.split()[-1] for line in (tmp_path / "work" / "evaluation.txt").read_text().splitlines()]
+    assert len(set(labels)) > 1  # photos get different classes
+    result = run(path)
+    assert "efficientnetv2_s: parsed before, unchanged" in result["messages"]
+    found = figures(result["reports"], "precision")
+    assert found["force_float16",]["top1"] == 1 and found["force_float16",]["cosine"] > 0.999
+    assert found["qint8_mixed_float16",]["top5"] > 0.5 and found["qint8_mixed_float16",]["cosine"] > 0.8
+    speed = figures(result["performance"], "precision", "batch")
+    assert speed["force_float16", "4"]["throughput"] > speed["force_float16", "1"]["throughput"]
+
+
+@pytest.mark.toolchain("torch")
+def test_mixvargenet_learns_the_digits(torch_env: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("mixvargenet", tmp_path, "--epochs", "1", script="train.py")
+    path = recipe(
+        "mixvargenet",
+        tmp_path,
+        ('backend = "vendor"', 'backend = "reference"'),
+        ('stages = ["float", "calibrated", "quantized"]', "stages = []"),
+        ('"quantized/top1" = 0.9', "top1 = 0.5"),
+        ("[data]", "[data]\nevaluation_samples = 100"),
+    )
+    (report,) = run(path)["reports"]
+    assert {m["name"]: m["value"] for m in report["metrics"]}["agreement"] > 0.9
+    monkeypatch.syspath_prepend(str(EXAMPLES / "mixvargenet"))
+    from layout import convolutions, mixvargenet
+
+    nodes = onnx.load(tmp_path / "work" / "mixvargenet.onnx").graph.node
+    assert sum(n.op_type == "Conv" for n in nodes) == len(list(convolutions(mixvargenet(classes=10, head=256))))
