@@ -15,7 +15,7 @@ from accel.errors import AccelError, stage
 from accel.jobs import Built, calibration_missing, needs_calibration
 from accel.options import BuildOptions, CalibrateOptions, EvaluateOptions, ParseOptions, RunOptions
 from accel.preprocessing import Preprocessing
-from accel.progress import message
+from accel.progress import about, message
 
 if TYPE_CHECKING:
     from accel.artifact import Artifact
@@ -177,7 +177,8 @@ def evaluate(deployment: Deployment, artifact: Artifact, model: Model | None) ->
     if deployment.task and deployment.evaluate.topk != 5:
         options.setdefault("topk", str(deployment.evaluate.topk))
     task = driver.make_task(deployment.task, options, artifact) if deployment.task else None
-    with contextlib.ExitStack() as opened:
+    at = f" at batch {deployment.run.batch}" if deployment.run.batch else ""
+    with contextlib.ExitStack() as opened, about(f"{artifact.path.name}{at}"):
         against = opened.enter_context(driver.run_float(model)) if model is not None else None
         stages = deployment.evaluate.stages
         runners = {

@@ -36,6 +36,7 @@ class _Silent:
 
 _SILENT: ProgressSink = _Silent()
 _sink: ContextVar[ProgressSink] = ContextVar("accel_progress", default=_SILENT)
+_subject: ContextVar[str] = ContextVar("accel_progress_subject", default="")
 
 
 @contextmanager
@@ -46,6 +47,16 @@ def use_sink(sink: ProgressSink) -> Iterator[None]:
         yield
     finally:
         _sink.reset(token)
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Add ``subject`` to the labels of the steps in the block: which of several artifacts is at work."""
+    token = _subject.set(subject)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
 
 
 class Step:
@@ -69,7 +80,7 @@ class Step:
 def step(label: str, total: int | None = None) -> Iterator[Step]:
     """Show ``label`` with a bar of ``total`` units (or a spinner) while the block runs."""
     sink = _sink.get()
-    token = sink.start(label, total)
+    token = sink.start(" ".join(filter(None, (label, _subject.get()))), total)
     try:
         yield Step(sink, token, total)
     finally:

@@ -170,7 +170,7 @@ def _invalid(path: Path, text: str, why: str) -> AccelError:
         table = re.sub(r"\[.*?\]", "", where)
         why = f"unknown key {name!r}" + (f" in [{table}]" if table else "")
     else:
-        where, _, name = where.rpartition(".")
+        where, _, name = re.sub(r"(\[\d+\])+$", "", where).rpartition(".")
     line = line_of(text, where, name)
     at = f"{path}, line {line}" if line else str(path)
     return AccelError(f"{at}: this is no recipe", code="usage.recipe", cause=why, hints=hints)
@@ -201,7 +201,8 @@ def line_of(text: str, table: str, key: str) -> int:
                 at = counts.get(here, -1) + 1
                 counts[here] = at
                 here = f"{here}[{at}]"
-            if re.sub(r"\[\d+\]", "", here) == f"{table}.{key}".lstrip("."):
+            bare = re.sub(r"\[\d+\]", "", here)
+            if f"{bare}.".startswith(f"{table}.{key}.".lstrip(".")):
                 return number
         elif here == table and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[.=]""", line):
             return number

@@ -109,6 +109,9 @@ def test_unknown_key_is_named_with_the_near_one(cli, recipe, old, new, named) ->
     error = cli.json("recipe", "run", recipe).data["error"]
     assert error["code"] == "usage.recipe" and error["exit_code"] == 2
     assert "unknown key" in error["cause"] and named in error["hints"][0]
+    key = new.split("\n")[-1].split(" =")[0].strip("[]")
+    line = next(at for at, text in enumerate(recipe.read_text().splitlines(), 1) if key in text)
+    assert f"line {line}:" in error["summary"]
 
 
 @pytest.mark.parametrize("text", ["", "not toml", "[model]\nsource = 5", '[model]\nsource = "net.onnx"\n'])
@@ -121,6 +124,72 @@ def test_unknown_preprocessing_key(cli, recipe) -> None:
     recipe.write_text(RECIPE + "\n[preprocessing]\nmeen = 1\n")
     error = cli.json("recipe", "run", recipe).data["error"]
     assert error["exit_code"] == 2 and "mean" in error["hints"][0]
+    assert f"line {len(recipe.read_text().splitlines())}:" in error["summary"]
+    recipe.write_text(RECIPE + '\n[preprocessing]\nmean = [1, "a"]\n')
+    error = cli.json("recipe", "run", recipe).data["error"]
+    assert error["exit_code"] == 2 and f"line {len(recipe.read_text().splitlines())}:" in error["summary"]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "line"),
+    [
+        ("", "output", 1),
+        ("model", "source", 3),
+        ("targets[1]", "name", 7),
+        ("data", "options", 8),
+        ("data.options", "x", 9),
+    ],
+)
+def test_line_of_a_key(table, key, line) -> None:
+    from accel.recipe import line_of
+
+    text = 'output = "x"\n[model]\nsource = 1\n[[targets]]\nname = "a"\n[[ targets ]]\n"name" = "b"\n'
+    text += "[data.options]\nx = 1\n"
+    assert line_of(text, table, key) == line
+    assert line_of(text, table, "absent") == 0
+
+
+def test_variants_and_every_batch(cli, recipe, tmp_path) -> None:
+    two = """
+[[targets]]
+name = "mlu370"
+variant = "one"
+precision = "force_float32"
+
+[[targets]]
+name = "mlu370"
+variant = "both"
+precision = "force_float32"
+batches = [1, 4]
+
+[evaluate]
+every_batch = true
+"""
+    recipe.write_text(RECIPE[: RECIPE.index("[[targets]]")] + two)
+    done = cli.json("recipe", "run", recipe, "--html", tmp_path / "page.html")
+    assert done.code == 0, done.data
+    names = [Path(a["path"]).name for a in done.data["artifacts"]]
+    assert names == ["net-mlu370-s4-force_float32-one", "net-mlu370-s4-force_float32-both"]
+    for reports in (done.data["reports"], done.data["performance"]):
+        assert [(r["subject"]["variant"], r["subject"]["batch"]) for r in reports] == [
+            ("one", "1"),
+            ("both", "1"),
+            ("both", "4"),
+        ]
+    assert "force_float32 both" in (tmp_path / "page.html").read_text()
+    text = cli("recipe", "run", recipe).out
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith(("note", "/", "again")))
+    recipe.write_text(recipe.read_text().replace('variant = "both"', 'variant = "../x"'))
+    assert cli.json("recipe", "run", recipe).data["error"]["code"] == "usage.recipe"
+    recipe.write_text(recipe.read_text().replace('variant = "../x"', 'variant = "one"'))
+    assert cli.json("recipe", "run", recipe).data["error"]["code"] == "usage.output"
+
+
+def test_missing_data_is_said_before_the_builds(cli, recipe, tmp_path) -> None:
+    recipe.write_text(RECIPE.replace('evaluation = "data"', 'evaluation = "absent"'))
+    done = cli.json("recipe", "run", recipe)
+    assert done.code != 0 and "absent" in done.data["error"]["summary"]
+    assert not (tmp_path / "build").exists()
 
 
 def test_missing_recipe(cli, tmp_path) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from accel import driver
 from accel.builtin.frontends import isolated, plugin
 from accel.builtin.frontends.toolchains import TENSORFLOW, TORCH
+from accel.cache import Cache
 from accel.errors import AccelError, ExitCode
 from accel.model import Model
 from accel.options import ParseOptions
@@ -221,3 +223,24 @@ def test_a_factory_is_among_the_sources(plays: Callable[[Script], None], tmp_pat
     with pytest.raises(AccelError) as caught:
         plugin.accel_parse(weights, ParseOptions(extra={"factory": "make"}))
     assert caught.value.code == "usage.factory"
+
+
+def test_a_folder_is_remembered_by_its_content(plays: Callable[[Script], None], tmp_path: Path) -> None:
+    runs = []
+
+    def script(_: dict[str, object], folder: Path) -> int:
+        runs.append(folder)
+        answers(folder, 1)
+        return leave(folder, graph())
+
+    plays(script)
+    saved = tmp_path / "saved"
+    (saved / "variables").mkdir(parents=True)
+    (saved / "saved_model.pb").write_bytes(b"graph")
+    (saved / "variables" / "part").write_bytes(b"weights")
+    cache = Cache(tmp_path / "cache")
+    first, second = driver.parse(saved, cache=cache), driver.parse(saved, cache=cache)
+    assert len(runs) == 1 and first.digest == second.digest
+    (saved / "variables" / "part").write_bytes(b"others")
+    driver.parse(saved, cache=cache)
+    assert len(runs) == 2

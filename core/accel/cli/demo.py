@@ -39,7 +39,16 @@ def demo(
 
     def text() -> str:
         cells = [
-            (r.target, r.precision, r.backend, r.top1, r.top5, r.cosine, size(r.bytes), f"{r.seconds:.1f}")
+            (
+                r.target,
+                r.precision,
+                r.backend,
+                f"{r.top1:.2f}",
+                f"{r.top5:.2f}",
+                r.cosine,
+                size(r.bytes),
+                f"{r.seconds:.1f}",
+            )
             for r in rows
         ]
         where = out or example.HERE / "work" / "build"

@@ -81,17 +81,24 @@ def reports_text(reports: Sequence[Report]) -> str:
     return "\n".join(parts)
 
 
-_KEYS = ("target", "precision", "variant", "batch", "backend")
+_KEYS = ("target", "precision", "variant", "batch", "backend", "figures")
+
+
+_SPEED_UNITS = ("FPS", "ms", "us", "s")
 
 
 def speeds_text(reports: Sequence[Report]) -> str:
-    """Performance figures of several artifacts and batches, a row each."""
-    return _side_by_side([replace(r, commands=()) for r in reports])
+    """Speed of several artifacts and batches, a row each; the page and ``accel perf`` tell more."""
+    kept = [replace(r, commands=(), metrics=tuple(m for m in r.metrics if m.unit in _SPEED_UNITS)) for r in reports]
+    return _side_by_side([r for r in kept if r.metrics])
 
 
 def _side_by_side(reports: Sequence[Report]) -> str:
     """A row a report and a column a figure; what all have in common stands below."""
-    subjects = [[r.subject.get(k, "") for k in _KEYS] for r in reports]
+    sources = [", ".join(dict.fromkeys(m.provenance for m in r.metrics)) for r in reports]
+    subjects = [
+        [*(r.subject.get(k, "") for k in _KEYS[:-1]), source] for r, source in zip(reports, sources, strict=True)
+    ]
     told = [k == "precision" or len({s[at] for s in subjects}) > 1 for at, k in enumerate(_KEYS)]
     keys = [k for k, kept in zip(_KEYS, told, strict=True) if kept]
     names = list(
@@ -104,17 +111,21 @@ def _side_by_side(reports: Sequence[Report]) -> str:
         )
         for s, r in zip(subjects, reports, strict=True)
     ]
-    parts = [wide_table((*keys, *(" ".join(filter(None, n)) for n in names)), rows, len(keys))]
+    parts = [wide_table((*keys, *map(_heading, names)), rows, len(keys))]
     common = [
         f"batch {v}" if k == "batch" else v for k, v in zip(_KEYS, subjects[0], strict=True) if v and k not in keys
     ]
     counts = sorted({str(_metric(r, "samples")) for r in reports} - {"None"})
     common += [f"{', '.join(counts)} samples"] if counts else []
-    common.append(", ".join(dict.fromkeys(m.provenance for r in reports for m in r.metrics)))
     parts.append("; ".join(common))
     parts += [wrapped("note", note) for note in dict.fromkeys(n for r in reports for n in r.notes)]
     parts += [f"again: {line}" for line in dict.fromkeys(c for r in reports for c in r.commands)]
     return "\n".join(parts)
+
+
+def _heading(figure: tuple[str, str]) -> str:
+    name, unit = figure
+    return name if name.lower() == unit.lower() or not unit else f"{name} {unit}"
 
 
 def _metric(report: Report, name: str) -> object:
