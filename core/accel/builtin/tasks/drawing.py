@@ -45,7 +45,13 @@ def draw_box(picture: Image.Image, box: Sequence[float], label: str, color: tupl
     height = bottom - top + 4
     y = y1 - height if y1 >= height else y1
     canvas.rectangle((x1, y, x1 + right - left + 6, y + height), fill=color)
-    canvas.text((x1 + 3, y + 2 - top), label, font=font, fill=(0, 0, 0))
+    canvas.text((x1 + 3, y + 2 - top), label, font=font, fill=_readable_on(color))
+
+
+def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever stands out (luma of ITU-R BT.601)."""
+    red, green, blue = color
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
