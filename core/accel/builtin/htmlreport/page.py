@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.builtin.htmlreport import charts
 from accel.builtin.htmlreport.labels import of_manifests, of_reports
-from accel.builtin.htmlreport.summary import Chart, bars, counts, grids
+from accel.builtin.htmlreport.summary import Chart, bars, counts, grids, is_evaluation
 from accel.errors import AccelError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def render(
         no_charts="" if charts.available() else "Charts need matplotlib: pip install 'accel-core[report]'",
         manifests=[_manifest_facts(m, n) for m, n in zip(manifests, built, strict=True)],
         reports=[_report_facts(r, n) for r, n in zip(reports, of_reports(reports), strict=True)],
-        notes=_shared([r.notes for r in reports], of_reports(reports)),
+        notes=_notes([r for r in reports if is_evaluation(r)]) + _notes([r for r in reports if not is_evaluation(r)]),
         build_notes=_shared([m.notes for m in manifests], built),
         ranges=[_ranges(c) for c in calibrations],
         pictures=[_embedded(p) for p in pictures],
@@ -152,6 +152,10 @@ def _report_facts(report: Report, label: str) -> dict[str, Any]:
         "title": report.title,
         "tables": [*([worst] if worst else []), *(_cut(table) for table in report.tables if table.rows)],
     }
+
+
+def _notes(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+    return _shared([r.notes for r in reports], of_reports(reports))
 
 
 def _shared(notes: Sequence[Sequence[str]], labels: Sequence[str]) -> list[tuple[str, list[str]]]:
