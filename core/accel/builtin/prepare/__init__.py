@@ -48,6 +48,12 @@ PASSES: tuple[Pass, ...] = (
 
 TUNING: tuple[Pass, ...] = (
     Pass(
+        "equalise_depthwise",
+        "Widen the small channels that a depthwise convolution reads (needs the calibration's largest values).",
+        "accel.builtin.prepare.equalise:equalise_depthwise",
+        default=False,
+    ),
+    Pass(
         "round_weights",
         "Round neighbouring weights so that their errors cancel, where one shift serves a whole tensor.",
         "accel.builtin.prepare.rounding:round_weights",
@@ -59,7 +65,8 @@ TUNING: tuple[Pass, ...] = (
     ),
 )
 """Passes that builders run by :func:`accel.builtin.prepare.tuning.tune`, once numerics and thresholds are known. They
-change the float model on purpose, by as much as quantisation is off."""
+change the float model on purpose, by as much as quantisation is off. ``details["tuning"]`` of a target's numerics
+names those that are on for it by default too."""
 
 
 def check_names(switches: Mapping[str, bool]) -> None:

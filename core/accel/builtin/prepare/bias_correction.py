@@ -85,7 +85,7 @@ def correct_biases(
         changed = True
     if not changed:
         return model
-    _drop_unused(graph)
+    g.drop_unused_constants(graph)
     return model.with_proto(proto, applied=PASS)
 
 
@@ -144,10 +144,3 @@ def _shift(node: onnx.NodeProto, error: np.ndarray, mean: np.ndarray) -> np.ndar
     if groups * taps.shape[2] != len(mean):
         return None
     return np.asarray(np.einsum("goi,gi->go", taps, mean.reshape(groups, -1)).reshape(-1))
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in g.reads(node)} | {o.name for o in graph.output}
-    kept = [i for i in graph.initializer if i.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

@@ -170,6 +170,14 @@ def remove_unused(graph: onnx.GraphProto) -> None:
             del graph.value_info[at]
 
 
+def drop_unused_constants(graph: onnx.GraphProto) -> None:
+    """Remove initialisers that no node reads and that are no output."""
+    used = {name for node in graph.node for name in reads(node)} | {o.name for o in graph.output}
+    kept = [i for i in graph.initializer if i.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Every shape that follows from the inputs', inferred anew.
 

@@ -76,7 +76,9 @@ def tune(
     Raises:
         AccelError: as :func:`accel.builtin.reference.quantize.quantize`.
     """
-    wanted = {p.name for p in TUNING if (switches or {}).get(p.name, p.default) and p.name not in model.passes}
+    own = numerics.details.get("tuning", "").split(",")
+    asked = {p.name: (switches or {}).get(p.name, p.default or p.name in own) for p in TUNING}
+    wanted = {name for name, on in asked.items() if on and name not in model.passes}
     quantized = numerics.quantized or any(n.quantized for n in (node_numerics or {}).values())
     if not quantized or calibration is None or not ranges:
         return model
@@ -87,6 +89,10 @@ def tune(
         proto, gone = merge_pointwise(model.proto, keep=node_numerics or ())
         if gone:
             model = model.with_proto(proto, applied="merge_convolutions")
+    if "equalise_depthwise" in wanted:
+        from accel.builtin.prepare.equalise import equalise_depthwise
+
+        model, calibration = equalise_depthwise(model, ranges, calibration, node_numerics)
     exact = model
     if "round_weights" in wanted:
         from accel.builtin.prepare.rounding import round_weights
