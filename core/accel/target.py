@@ -7,7 +7,7 @@ This module must stay light (standard library only): ``accel targets NAME`` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Rounding = Literal["half_even", "half_away", "half_up"]
@@ -85,12 +85,17 @@ class Numerics:
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """A build option that only this vendor has: ``--set name=value`` on the command line."""
+    """A build option that only this vendor has: ``--set name=value`` on the command line.
+
+    Attributes:
+        details: By value, what the choice changes in :attr:`Numerics.details`: the reference computes alike.
+    """
 
     name: str
     help: str
     choices: tuple[str, ...] = ()
     default: str = ""
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,8 +158,8 @@ class Target:
         """The precision a build uses when none is asked for."""
         return next(iter(self.numerics))
 
-    def numerics_for(self, precision: str | None) -> Numerics:
-        """The numerics of ``precision`` (or of the default).
+    def numerics_for(self, precision: str | None, settings: Mapping[str, str] | None = None) -> Numerics:
+        """The numerics of ``precision`` (or of the default), as the build options in ``settings`` change them.
 
         Raises:
             AccelError: ``unsupported.precision`` when the chip has no such precision.
@@ -172,4 +177,8 @@ class Target:
                 cause=self.refusals.get(name) or f"{self.name} computes in: {have}",
                 hints=[f"Choose one of: {have}."],
             )
+        for option in self.options:
+            changed = option.details.get((settings or {}).get(option.name, ""))
+            if changed:
+                found = replace(found, details={**found.details, **changed})
         return found

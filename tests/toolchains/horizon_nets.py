@@ -49,6 +49,67 @@ def small_net(opset: int = 13, size: int = 32) -> Model:
     return as_model(helper.make_graph(nodes, "small", [data], [logits], weights), "small", opset)
 
 
+class Layers:
+    """Nodes with seeded weights, written one after the other."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def op(self, op_type: str, inputs: list[str], name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(op_type, inputs, [name], f"n_{name}", **attributes))
+        return name
+
+    def conv(
+        self, x: str, name: str, inputs: int, outputs: int, kernel: int = 1, group: int = 1, stride: int = 1
+    ) -> str:
+        shape = (outputs, inputs // group, kernel, kernel)
+        spread = np.exp(self.rng.uniform(-2, 0, (outputs, 1, 1, 1)))
+        values = self.rng.standard_normal(shape) * spread * np.sqrt(2 / np.prod(shape[1:]))
+        weight = self.constant(f"{name}_w", values)
+        bias = self.constant(f"{name}_b", self.rng.standard_normal(outputs) * 0.1)
+        pads, strides = [kernel // 2] * 4, [stride, stride]
+        return self.op("Conv", [x, weight, bias], name, group=group, pads=pads, strides=strides)
+
+    def relu(self, name: str, inputs: int = 16) -> str:
+        """A 1x1 convolution of the input and its Relu."""
+        return self.op("Relu", [self.conv("data", f"{name}_c", inputs, 16)], name)
+
+
+def operators_net() -> Model:
+    """Every way the chip's operators meet, one beside the other: 16 x 16 x 16 to a sum of many small outputs."""
+    n = Layers()
+    outputs = [
+        n.conv(n.relu("to_conv"), "from_conv", 16, 8),
+        n.conv(n.relu("to_depthwise"), "from_depthwise", 16, 16, 3, 16),
+        n.conv(n.relu("to_strided"), "from_strided", 16, 16, 3, 16, 2),
+        n.conv(n.relu("to_group"), "from_group", 16, 16, 3, 2),
+        n.conv(n.op("MaxPool", [n.relu("to_pool")], "pool", kernel_shape=[2, 2], strides=[2, 2]), "from_pool", 16, 8),
+        n.conv(n.op("Concat", [n.relu("to_cat1"), n.relu("to_cat2")], "cat", axis=1), "from_cat", 32, 8),
+        n.conv(n.op("Mul", [n.relu("to_mul1"), n.relu("to_mul2")], "mul"), "from_mul", 16, 8),
+        n.conv(n.op("Sub", [n.conv("data", "minuend", 16, 16), n.relu("to_sub")], "sub"), "from_sub", 16, 8),
+    ]
+    shortcut = n.relu("to_shortcut")
+    outputs.append(n.conv(n.op("Add", [n.conv(shortcut, "residual", 16, 16), shortcut], "sum"), "from_sum", 16, 8))
+    sums = n.op("Add", [n.conv("data", "left", 16, 16), n.conv("data", "right", 16, 16)], "both")
+    outputs.append(n.conv(n.op("Relu", [sums], "sum_relu"), "from_sum_relu", 16, 8))
+    pooled = n.op("MaxPool", [n.conv("data", "to_alone", 16, 16)], "alone", kernel_shape=[1, 1], strides=[1, 1])
+    outputs.append(n.conv(n.op("Add", [pooled, n.relu("to_add")], "add"), "from_add", 16, 8))
+    transposed = n.constant("transposed_w", n.rng.standard_normal((16, 8, 2, 2)))
+    outputs.append(n.op("ConvTranspose", [n.relu("to_transposed"), transposed], "transposed", strides=[2, 2]))
+    flat = n.op("Flatten", [n.op("GlobalAveragePool", [n.relu("to_average")], "average")], "flat")
+    outputs.append(n.op("Gemm", [flat, n.constant("head_w", n.rng.standard_normal((10, 16)))], "head", transB=1))
+    data = helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 16, 16, 16])
+    shapes = {"head": [1, 10]}
+    infos = [helper.make_tensor_value_info(o, TensorProto.FLOAT, shapes.get(o, [1, None, None, None])) for o in outputs]
+    return as_model(helper.make_graph(n.nodes, "operators", [data], infos, n.weights), "operators")
+
+
 def as_model(graph: onnx.GraphProto, name: str, opset: int = 13) -> Model:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.checker.check_model(proto)

@@ -22,7 +22,7 @@ NUMERICS = Numerics(
     weight=QuantScheme(granularity="channel", rule="step", narrow=True, rounding="half_away"),
     bias_bits=31,
     requantize="split",
-    details={"float_outputs": "yes"},
+    details={"float_outputs": "Conv"},
 )
 RANGES = {"x": Range(-2.1, 1.9), "a": Range(0.0, 3.3), "s": Range(-4.7, 4.1), "y": Range(-3.0, 3.0)}
 

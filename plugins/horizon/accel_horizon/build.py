@@ -26,9 +26,6 @@ from accel_horizon.wanted import Wanted, wanted
 if TYPE_CHECKING:
     from accel.calibration import Calibration, Range
 
-AUTO_METHOD = "percentile"
-"""Our choice of threshold method for this arithmetic (int8 activations per tensor): docs/horizon.md."""
-
 
 @dataclass(frozen=True)
 class Built:
@@ -114,7 +111,7 @@ def _one(
         march=target.arch,
         inputs=inputs,
         wanted=asked,
-        calibration=calibration_for(options, asked, ranges, inputs, folder),
+        calibration=calibration_for(options, asked, ranges, prepared, inputs, folder),
     )
     try:
         result = run_job(env, job, folder, workspace / "horizon.log")
@@ -125,13 +122,6 @@ def _one(
             raise blame(error, env, job, workspace) from error
         raise
     return Built(batch, folder, prepared, inputs, result)
-
-
-def threshold_method(options: BuildOptions, asked: Wanted) -> str:
-    """The method of our thresholds."""
-    if options.method != "auto":
-        return options.method
-    return "minmax" if asked.precision == "int16" else AUTO_METHOD
 
 
 def thresholds(
@@ -152,9 +142,9 @@ def thresholds(
         )
     from accel.builtin.prepare.tuning import choose_ranges, tune
 
-    numerics = target.numerics_for(asked.precision)
+    numerics = target.numerics_for(asked.precision, options.set)
     bits = 16 if asked.precision == "int16" else 8
-    ranges = choose_ranges(model, calibration, threshold_method(options, asked), bits=bits)
+    ranges = choose_ranges(model, calibration, options.method, bits=bits)
     return tune(model, numerics, ranges, calibration, options.passes), ranges
 
 
@@ -162,6 +152,7 @@ def calibration_for(
     options: BuildOptions,
     asked: Wanted,
     ranges: Mapping[str, Range],
+    prepared: Model,
     inputs: Mapping[str, ChipInput],
     folder: Path,
 ) -> dict[str, Any]:
@@ -184,11 +175,12 @@ def calibration_for(
             "max_percentile": asked.max_percentile,
             "samples": write_samples(options.dataset, inputs, folder),
         }
-    method = threshold_method(options, asked)
+    from accel.builtin.reference.unsigned import unsigned_tensors
+
     made: dict[str, Any] = {
         "kind": "accel",
-        "method": method,
-        "asymmetric": asked.asymmetric,
+        "method": options.method,
+        "unsigned": unsigned_tensors(prepared.proto) if asked.asymmetric else [],
         "bias_correction": asked.bias_correction,
         "ranges": {name: [r.low, r.high] for name, r in ranges.items()},
     }
@@ -261,7 +253,7 @@ def _options(options: BuildOptions, asked: Wanted) -> dict[str, str]:
     if options.calibrator == "vendor":
         given["method"] = asked.method
     else:
-        given["method"] = threshold_method(options, asked)
+        given["method"] = options.method
     return {**given, **options.set}
 
 

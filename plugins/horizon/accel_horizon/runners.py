@@ -81,7 +81,7 @@ class HorizonRunner:
         self.device = f"{manifest.target} {'hbdk-sim' if self.stage == 'hbm' else self.stage + ' (hmct)'}"
         self._given = {n: ChipInput.from_dict(d) for n, d in _dict(manifest.details["inputs"]).items()}
         self._scales = {n: c["scales"] for n, c in _dict(manifest.details["calibration"]).items()}
-        self._zeros = {n: c["zero_point"] for n, c in _dict(manifest.details["calibration"]).items()}
+        self._zeros = {n: _zero(c) for n, c in _dict(manifest.details["calibration"]).items()}
         self._folder = Path(tempfile.mkdtemp(prefix="accel-horizon-run-"))
         self._worker: Worker | None = None
         try:
@@ -155,8 +155,7 @@ class HorizonRunner:
             if name not in outputs and vendor != name:  # codes
                 if self._layers[name]["nhwc"] and array.ndim == 4:
                     array = array.transpose(0, 3, 1, 2)
-                zero = self._zeros[name][0] if self._zeros[name] else 0
-                array = (array.astype(np.float32) - zero) * np.float32(self._scales[name][0])
+                array = (array.astype(np.float32) - self._zeros[name]) * np.float32(self._scales[name][0])
             made[name] = array.astype(np.float32) if array.dtype.kind == "f" else array
         return made
 
@@ -209,6 +208,13 @@ class HorizonRunner:
 
 
 _INT8 = 3  # onnx.TensorProto.INT8
+
+
+def _zero(calibration: Mapping[str, Any]) -> int:
+    """Zero point of a tensor's stored codes: those without a sign are stored as signed ones, 128 below."""
+    if calibration["qtype"] == "uint8":
+        return -128
+    return int(calibration["zero_point"][0]) if calibration["zero_point"] else 0
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from accel.target import Figure, Numerics, OptionSpec, QuantScheme, SupportLevel, Target
 
 BPU_OPS = frozenset(
@@ -34,29 +36,54 @@ BPU_OPS = frozenset(
 """Operators the BPU runs on integer codes; the rest is done in float on the host's CPU."""
 
 
-def _numerics(bits: int) -> Numerics:
+def _numerics(bits: int, details: Mapping[str, str]) -> Numerics:
     # Activations are per tensor, weights per output channel and always 8 bits; scale = threshold / (2^(bits-1) - 1).
     return Numerics(
         precision=f"int{bits}",
         quantized_ops=BPU_OPS,
-        activation=QuantScheme(bits=bits, rule="step"),
+        activation=QuantScheme(bits=bits, rule="step", unsigned=bits == 8),
         weight=QuantScheme(bits=8, granularity="channel", rule="step", narrow=True, rounding="half_away"),
         bias_bits=31,
-        requantize="split" if bits == 8 else "multiplier",
-        # The last layer is handed to the host as its 32-bit sums.
-        details={"float_outputs": "yes"},
+        requantize="split",
+        details=details,
     )
 
 
-INT8 = _numerics(8)
-INT16 = _numerics(16)
+# A last convolution is handed to the host as its 32-bit sums; concatenated tensors share one step.
+# What depthwise convolutions read has a sign always, so its small channels are widened instead.
+INT8 = _numerics(
+    8,
+    {
+        "float_outputs": "Conv,Gemm,MatMul",
+        "unsigned_codes": "convolutions",
+        "concat_steps": "shared",
+        "tuning": "equalise_depthwise",
+    },
+)
+# Shortcuts are added after the convolution's own rounding; some operators read 8 bits.
+INT16 = _numerics(
+    16,
+    {
+        "float_outputs": "Conv",
+        "concat_steps": "shared",
+        "shortcuts": "apart",
+        "narrow_tensors": "GlobalAveragePool,ConvTranspose",
+        "narrow_inputs": "AveragePool,Resize,strided depthwise Conv",
+    },
+)
 
 OPTIONS = (
     OptionSpec("mode", "what the compiler optimises for", ("latency", "bandwidth"), "latency"),
     OptionSpec("input_type", "what the chip is fed", ("featuremap", "rgb", "bgr", "gray", "nv12"), "featuremap"),
     OptionSpec("per_channel", "vendor's calibrator: activation thresholds per channel", ("true", "false"), "false"),
     OptionSpec("max_percentile", "vendor's calibrator: share of values kept with method max, 0.5 to 1"),
-    OptionSpec("asymmetric", "asymmetric codes where the chip has them", ("true", "false"), "false"),
+    OptionSpec(
+        "asymmetric",
+        "8-bit codes without a sign between convolutions; off with --calibrator vendor unless asked for",
+        ("true", "false"),
+        "true",
+        details={"false": {"unsigned_codes": "never"}},
+    ),
     OptionSpec("bias_correction", "vendor's bias correction", ("true", "false"), "false"),
     OptionSpec("run_on_cpu", "nodes to place on the CPU, comma separated"),
     OptionSpec("compiler_cache", "directory of hbdk-cc's own compile cache"),

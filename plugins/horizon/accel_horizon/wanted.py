@@ -35,7 +35,7 @@ class Wanted:
         nodes: hmct's node settings by node name.
         int16_nodes: Nodes asked to be int16.
         host_nodes: Nodes asked to run on the CPU.
-        asymmetric: Asymmetric activation codes.
+        asymmetric: Activation codes without a sign where the chip has them.
         bias_correction: hmct's bias correction.
         per_channel: Vendor's calibrator: thresholds per channel.
         max_percentile: Vendor's calibrator with method ``max``.
@@ -69,7 +69,7 @@ def wanted(model: Model, target: Target, options: BuildOptions) -> Wanted:
     given = _settings(target, options)
     int16, host = _nodes(model, target, options, given.get("run_on_cpu", ""))
     percentile = _fraction(given.get("max_percentile", ""))
-    asymmetric, correction = _flag(given, "asymmetric"), _flag(given, "bias_correction")
+    asymmetric, correction = _asymmetric(given, options, precision), _flag(given, "bias_correction")
     optimization = []
     if precision == "int16":
         optimization.append("set_all_nodes_int16")
@@ -122,6 +122,12 @@ def _settings(target: Target, options: BuildOptions) -> dict[str, str]:
                 hints=[f"Choose one of: {', '.join(spec.choices)}."],
             )
     return dict(options.set)
+
+
+def _asymmetric(given: Mapping[str, str], options: BuildOptions, precision: str) -> bool:
+    # Finer codes that cost the chip nothing; the vendor's calibrator keeps its own default.
+    ours = options.calibrator != "vendor" and precision == "int8"
+    return given.get("asymmetric", "true" if ours else "false") == "true"
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:

@@ -38,7 +38,7 @@ def build(
     from accel.artifacts import write_artifact
     from accel.versions import versions
 
-    numerics = target.numerics_for(options.precision)
+    numerics = target.numerics_for(options.precision, options.set)
     overrides = node_numerics(target, options.node_precisions)
     ranges = thresholds(model, numerics, overrides, options, calibration)
     tuned = tune(model, numerics, ranges, calibration, options.passes, node_numerics=overrides)

@@ -11,8 +11,9 @@ import onnx
 
 from accel.artifact import NodeNumerics
 from accel.builtin.reference import elementwise, schemes
-from accel.builtin.reference.graph import Source, Writer
+from accel.builtin.reference.graph import Source, Writer, attributes
 from accel.builtin.reference.schemes import Grid
+from accel.builtin.reference.unsigned import between_convolutions, depthwise
 from accel.calibration import Range
 from accel.errors import AccelError
 from accel.target import FloatType, Numerics, QuantScheme
@@ -119,7 +120,7 @@ class Context:
         if held is not None and held.grid.bits <= scheme.bits:
             return held
         if held is not None:
-            return self._narrow(name, held, scheme)
+            return self._narrowed(name, held, scheme)
         array = self.source.constant(name)
         if array is not None:
             grid = schemes.weight_grid(scheme, np.asarray(array, np.float32), None)
@@ -135,6 +136,9 @@ class Context:
         kept = elementwise.bounds_of(grid)
         rounding: Any = self.numerics.details.get("cast_rounding", grid.rounding)
         cast = replace(grid, rounding=rounding)
+        if grid.divides and grid.step is not None:
+            real = self.w.op("Div", [tensor, self.w.const(grid.step.astype(np.float32))], f"{hint}/steps")
+            return Codes(elementwise.round_and_clip(self.w, real, kept, cast, hint, planes=planes), grid)
         return Codes(elementwise.by_float(self.w, tensor, grid.inverse, kept, cast, hint, planes=planes), grid)
 
     def quantize_once(self, name: str, tensor: str, grid: Grid) -> Codes:
@@ -154,7 +158,7 @@ class Context:
             self._kept.add(name)
             self.w.nodes.append(onnx.helper.make_node("Identity", [tensor], [name], name=f"{name}/kept"))
 
-    def _narrow(self, name: str, held: Codes, scheme: QuantScheme) -> Codes:
+    def _narrowed(self, name: str, held: Codes, scheme: QuantScheme) -> Codes:
         key = (name, scheme.bits)
         if key not in self._requantized:
             grid = self.grid(name, scheme)
@@ -190,7 +194,30 @@ class Context:
                 code="calibration.range",
                 cause="a range must be finite and in order",
             )
+        if scheme.bits > 8 and self._narrow(name):
+            scheme = replace(scheme, bits=8)
+        where = self.numerics.details.get("unsigned_codes")
+        if scheme.unsigned and where:
+            scheme = replace(scheme, unsigned=where == "convolutions" and between_convolutions(self.source, name))
         return schemes.activation_grid(scheme, kept)
+
+    def _narrow(self, name: str) -> bool:
+        """Whether a tensor has 8 bits in a 16-bit network, as all that read it, or what wrote it, know only those."""
+        kinds = self.numerics.details.get("narrow_tensors", "").split(",")
+        readers, made = self.source.consumers.get(name, []), self.source.producer.get(name)
+        if made is not None and made.op_type == "ConvTranspose" and made.op_type in kinds:
+            return True
+        return bool(readers) and all(node.op_type in kinds for node in readers)
+
+    def reads(self, node: onnx.NodeProto) -> QuantScheme:
+        """What an operator reads its input as: the activations' scheme, or 8 bits where it knows only those."""
+        numerics = self.at(node)
+        assert numerics.activation is not None
+        kind = node.op_type
+        if kind == "Conv" and depthwise(self.source, node) and max(attributes(node).get("strides", [1])) > 1:
+            kind = "strided depthwise Conv"
+        narrow = kind in numerics.details.get("narrow_inputs", "").split(",")
+        return replace(numerics.activation, bits=min(8, numerics.activation.bits)) if narrow else numerics.activation
 
     def floating(self, name: str, kind: FloatType = "fp32") -> str:
         """``name`` as a float32 tensor whose values are representable in ``kind``."""

@@ -31,19 +31,22 @@ def convolve(
     op_type: str,
     x: Codes,
     weight: F32,
-    bias: F32 | None,
+    bias: NDArray[np.floating] | None,
     attrs: dict[str, Any],
     hint: str,
+    *,
+    wide: bool = False,
 ) -> str:
     """``Conv`` or ``ConvTranspose`` of codes; the accumulator as integer-valued float32.
 
     Args:
         weight: Centred weight codes in the operator's own layout.
         bias: Bias codes by output channel (integers), or None.
+        wide: The accumulator in float64, no bit of it lost.
     """
     axis = 0 if op_type == "Conv" else 1
-    if largest(x) * _row_sums(weight, axis) >= EXACT:
-        return _split(ctx, op_type, x, weight, bias, attrs, hint)
+    if wide or largest(x) * _row_sums(weight, axis) >= EXACT:
+        return _split(ctx, op_type, x, weight, bias, attrs, hint, wide)
     inputs = [x.tensor, ctx.w.const(weight, hint=f"{hint}/weight")]
     if bias is not None:
         # Kernels add the bias last: the sum before it is exact even beside a bias of 2^24 and more.
@@ -51,12 +54,12 @@ def convolve(
     return ctx.w.op(op_type, inputs, f"{hint}/acc", **attrs)
 
 
-def matmul(ctx: Context, a: str, b: str, bound: float, hint: str) -> str:
-    """``MatMul`` of codes whose sums reach ``bound`` in magnitude."""
-    if bound < EXACT:
+def matmul(ctx: Context, a: str, b: str, bound: float, hint: str, *, wide: bool = False) -> str:
+    """``MatMul`` of codes whose sums reach ``bound`` in magnitude; ``wide`` as in :func:`convolve`."""
+    if bound < EXACT and not wide:
         return ctx.w.op("MatMul", [a, b], f"{hint}/acc")
-    wide = [ctx.w.op("Cast", [t], f"{hint}/wide", to=DOUBLE) for t in (a, b)]
-    return ctx.w.op("Cast", [ctx.w.op("MatMul", wide, f"{hint}/exact")], f"{hint}/acc", to=FLOAT)
+    total = ctx.w.op("MatMul", [ctx.w.op("Cast", [t], f"{hint}/wide", to=DOUBLE) for t in (a, b)], f"{hint}/exact")
+    return total if wide else ctx.w.op("Cast", [total], f"{hint}/acc", to=FLOAT)
 
 
 def _row_sums(weight: F32, axis: int) -> float:
@@ -65,7 +68,14 @@ def _row_sums(weight: F32, axis: int) -> float:
 
 
 def _split(
-    ctx: Context, op_type: str, x: Codes, weight: F32, bias: F32 | None, attrs: dict[str, Any], hint: str
+    ctx: Context,
+    op_type: str,
+    x: Codes,
+    weight: F32,
+    bias: NDArray[np.floating] | None,
+    attrs: dict[str, Any],
+    hint: str,
+    wide: bool,
 ) -> str:
     w = ctx.w
     if largest(x) > 256:
@@ -99,7 +109,7 @@ def _split(
     if bias is not None:
         shape = (1, -1) + (1,) * (weight.ndim - 2)
         total = w.op("Add", [total, w.const(bias.reshape(shape), np.float64)], f"{hint}/biased")
-    return w.op("Cast", [total], f"{hint}/acc", to=FLOAT)
+    return total if wide else w.op("Cast", [total], f"{hint}/acc", to=FLOAT)
 
 
 def _chunks(

@@ -17,6 +17,7 @@ from onnx import helper
 import accel.builtin.reference.ops  # noqa: F401  (registers the handlers)
 from accel.artifact import NodeNumerics
 from accel.builtin.reference import fixed_inputs, floating
+from accel.builtin.reference.concat import shared_ranges
 from accel.builtin.reference.context import HANDLERS, Context, Sum
 from accel.builtin.reference.graph import Source, Writer, checked_opset
 from accel.builtin.reference.merge import merge_pointwise
@@ -96,6 +97,8 @@ def quantize(
     source = Source(proto)
     overrides = dict(node_numerics or {})
     check_names(source, overrides)
+    if numerics.details.get("concat_steps") == "shared":
+        ranges = shared_ranges(source, ranges or {})
     ctx = Context(source, Writer(), numerics, ranges or {}, overrides, place)
     for value in [*proto.graph.input, *proto.graph.output]:
         ctx.w.name(value.name)

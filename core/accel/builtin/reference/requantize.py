@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from accel.builtin.reference import schemes
+from accel.builtin.reference.context import Codes
 from accel.builtin.reference.elementwise import Bounds, along, by_float, floor, round_and_clip, scale
 from accel.builtin.reference.graph import Writer
 from accel.builtin.reference.schemes import F32, Grid
@@ -31,16 +32,18 @@ class Product:
         rank: Dimensions of the result.
         axis: Where its channels lie.
         planes: Number of channels when the result is 4-D with channels at axis 1, else 0.
-        addend: Codes that are added to the sum and their step, or None. ``split`` only.
+        addend: Codes that are added to the sum, or None. ``split`` only.
+        wide: The sum is in float64, because float32 would lose bits of it. ``split`` only.
     """
 
-    multiply: Callable[[F32 | None, str], str]
+    multiply: Callable[[NDArray[np.floating] | None, str], str]
     step: NDArray[np.float64]
     bias: F32 | None
     rank: int
     axis: int
     planes: int = 0
-    addend: tuple[str, float] | None = None
+    addend: Codes | None = None
+    wide: bool = False
 
 
 def product_by_float(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
@@ -64,8 +67,8 @@ def bias_codes(product: Product, bits: int) -> F32:
     return np.clip(np.rint(steps), -top, top - 1).astype(np.float32)
 
 
-def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bias: F32 | None = None) -> Grid:
-    """The grid of the weights of an operator that reads ``x`` and writes ``y``.
+def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid | None, bias: F32 | None = None) -> Grid:
+    """The grid of the weights of an operator that reads ``x`` and writes ``y`` (None: real values).
 
     A channel of nearly no weight gets the step at which its ``bias`` still fits into ``bias_bits`` bits, as compilers
     with 32-bit biases do.
@@ -86,8 +89,10 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
                 step = np.asarray(float(np.abs(weight).max(initial=0)) / 127 or 1.0)
             return replace(on, inverse=(1 / step).astype(np.float32), step=step)
         if numerics.requantize == "split" and on.step is not None:
-            # No channel's ratio of steps is below 2^-23: one of nearly no weight, or none, gets a larger step.
-            least = float(np.float32(2.0**-23 * float(y.scale) / float(x.scale)))
+            # Shifts end at 15 bits before the multiplication, so that no ratio of steps is below 2^-23 for codes of
+            # 8 bits and 2^-15 for 16: a channel of nearly no weight, or none, gets a larger step.
+            smallest = 2.0 ** (y.bits - 31) * float(y.scale) if y else 2.0**-23
+            least = float(np.float32(smallest / float(x.scale)))
             reduced = tuple(a for a in range(weight.ndim) if a != axis) if on.step.ndim else None
             own = np.where(np.abs(weight).max(axis=reduced, initial=0) < schemes.TINY, 0.0, on.step)
             kept = np.asarray(np.maximum(own, least))
@@ -98,6 +103,7 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid, bi
         ceiling = room / np.maximum(np.abs(bias.astype(np.float64)) * float(x.inverse), schemes.TINY)
         return replace(on, inverse=np.minimum(on.inverse, ceiling).astype(np.float32))
     top = 2.0 ** (numerics.weight.bits - 1) - 1
+    y = y or x
     gain = float(x.scale) / float(y.scale)
     most = float(np.abs(weight).max(initial=0)) * gain
     shift = int(np.clip(np.floor(np.log2(top / most)), 0, 31)) if most > 0 else 0
@@ -176,27 +182,107 @@ def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numeri
     """
     step = np.atleast_1d(product.step).astype(np.float32).astype(np.float64)
     ratio = step / float(on.scale)
-    total, after = split_shifts(ratio, float(on.high))
+    raised = raised_by(on)
+    total, after = split_shifts(ratio, on.high - raised)
+    before = total - after
     multiplier = np.minimum(np.rint(np.ldexp(ratio, total.astype(int))), 2.0**SPLIT_BITS - 1)
     half = np.rint(0.5 * float(on.scale) / step)
     codes = half if product.bias is None else half + np.rint(product.bias.astype(np.float64) / step)
-    room = 2.0 ** ((numerics.bias_bits or 32) - 1)
-    acc = product.multiply(np.clip(codes, -room, room - 1).astype(np.float32), hint)
+    if raised:
+        codes = codes + np.ldexp(np.ceil(-raised * np.ldexp(1.0, after.astype(int)) / multiplier), before.astype(int))
+    addend = ""
     if product.addend is not None:
-        tensor, own = product.addend
-        share = own / step
-        power = SPLIT_BITS - 1 - np.floor(np.log2(share))
-        held = np.ldexp(np.rint(np.ldexp(share, power.astype(int))), -power.astype(int))
-        # A code of 8 bits by 15 bits.
-        addend = _floors(w, tensor, held, np.ldexp(1.0, -power.astype(int)), product, f"{hint}/addend", on.bits <= 8)
+        addend, constant = _addend(w, product.addend, product, step, f"{hint}/addend")
+        codes = codes + constant
+    room = 2.0 ** ((numerics.bias_bits or 32) - 1)
+    codes = np.clip(codes, -room, room - 1)
+    if product.wide:
+        return _split_wide(w, product, codes, multiplier, before, after, kept, hint)
+    acc = product.multiply(codes.astype(np.float32), hint)
+    if addend:
         acc = w.op("Add", [acc, addend], f"{hint}/sum")
-    before = total - after
     if before.any():
         shift = np.ldexp(1.0, -before.astype(int))
         # 16 bits are left of sums within the range, so those have at most 16 + 7.
         acc = _floors(w, acc, shift, shift, product, f"{hint}/shifted", on.bits <= 8 and before.max() <= 7)
     code = _floor_product(w, acc, multiplier, after, product, hint)
+    code = w.op("Clip", [code, w.const(kept.low - raised), w.const(kept.high - raised)], hint)
+    if not raised:
+        return code
+    one = np.ones((), np.float32)
+    return scale(w, code, one, f"{hint}/raised", bias=np.asarray(raised, np.float32), planes=product.planes)
+
+
+def _split_wide(
+    w: Writer,
+    product: Product,
+    bias: NDArray[np.float64],
+    multiplier: NDArray[np.float64],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    kept: Bounds,
+    hint: str,
+) -> str:
+    """The same of sums in float64."""
+
+    def by(values: NDArray[np.float64], tensor: str, name: str) -> str:
+        shape = [1] * product.rank
+        if values.size > 1:
+            shape[product.axis] = -1
+        return w.op("Mul", [tensor, w.const(values.reshape(shape), np.float64)], f"{hint}/{name}")
+
+    acc = product.multiply(bias if bias.size > 1 or product.rank == 0 else np.resize(bias, product.step.size), hint)
+    acc = w.op("Floor", [by(np.ldexp(1.0, -before.astype(int)), acc, "shift")], f"{hint}/shifted")
+    acc = w.op("Floor", [by(np.ldexp(multiplier, -after.astype(int)), acc, "scaled")], f"{hint}/round")
+    code = w.op("Cast", [acc], f"{hint}/narrow", to=onnx.TensorProto.FLOAT)
     return w.op("Clip", [code, w.const(kept.low), w.const(kept.high)], hint)
+
+
+def rounded_split(w: Writer, x: str, ratio: float, kept: Bounds, on: Grid, hint: str) -> str:
+    """``clip(round(((x >> before) * m) >> after))`` of an integer-valued ``x``: ties go up, ``before`` floors.
+
+    What ``split`` does where there is no bias to hold half a step: sums of two tensors, products, averages. In float64,
+    which holds every product.
+    """
+    total, after = (float(v[0]) for v in split_shifts(np.atleast_1d(np.float64(abs(ratio))), on.high - raised_by(on)))
+    multiplier = float(np.rint(np.ldexp(ratio, int(total))))
+    wide = w.op("Cast", [x], f"{hint}/wide", to=onnx.TensorProto.DOUBLE)
+    if total > after:
+        wide = w.op("Mul", [wide, w.const(2.0 ** (after - total), np.float64)], f"{hint}/shift")
+        wide = w.op("Floor", [wide], f"{hint}/shifted")
+    wide = w.op("Mul", [wide, w.const(np.ldexp(multiplier, -int(after)), np.float64)], f"{hint}/scaled")
+    wide = w.op("Floor", [w.op("Add", [wide, w.const(0.5, np.float64)], f"{hint}/half")], f"{hint}/round")
+    rounded = w.op("Cast", [wide], f"{hint}/narrow", to=onnx.TensorProto.FLOAT)
+    return w.op("Clip", [rounded, w.const(kept.low), w.const(kept.high)], hint)
+
+
+def split_term(step: float, first: float) -> tuple[float, float]:
+    """Factors of the codes of the first term of a sum under ``split``, and of another's with this step.
+
+    Both are integers: a power of two, and the ratio of the steps as 15 bits of it.
+    """
+    shift = SPLIT_BITS - 1 - int(np.floor(np.log2(step / first)))
+    return float(np.ldexp(1.0, shift)), float(np.rint(np.ldexp(step / first, shift)))
+
+
+def raised_by(on: Grid) -> float:
+    """What is added to the codes that the chip computes: its codes without a sign are signed ones, raised."""
+    return 2.0 ** (on.bits - 1) if on.low == 0 else 0.0
+
+
+def _addend(
+    w: Writer, addend: Codes, product: Product, step: NDArray[np.float64], hint: str
+) -> tuple[str, NDArray[np.float64]]:
+    """``(code * n) >> k`` with a 15-bit ``n``, and what the bias holds of it, by channel."""
+    share = float(addend.grid.scale) / step
+    power = SPLIT_BITS - 1 - np.floor(np.log2(share))
+    quantum = np.ldexp(1.0, -power.astype(int))
+    held = np.rint(share / quantum) * quantum
+    tensor, raised = addend.tensor, raised_by(addend.grid)
+    if raised:
+        tensor = w.op("Sub", [tensor, w.const(raised)], f"{hint}/signed")
+    # A code of 8 bits by 15 bits.
+    return _floors(w, tensor, held, quantum, product, hint, addend.grid.bits <= 8), np.floor(raised * held)
 
 
 def split_shifts(ratio: NDArray[np.float64], top: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -130,8 +130,11 @@ def activation_grid(scheme: QuantScheme, kept: Range) -> Grid:
         unsigned = kept.low >= 0
         top = 2**scheme.bits - 1 if unsigned else 2 ** (scheme.bits - 1) - 1
         step = np.asarray(kept.threshold / top, np.float64)
+        if scheme.rule == "step":
+            step = np.asarray(np.float32(np.float64(np.float32(kept.threshold)) / top).astype(np.float64))
         low = 0 if unsigned else -top - 1
-        return Grid(np.asarray(1 / step).astype(np.float32), 0, low, top, scheme.rounding, scheme.bits, step)
+        inverse = np.asarray(1 / step).astype(np.float32)
+        return Grid(inverse, 0, low, top, scheme.rounding, scheme.bits, step, scheme.rule == "step")
     if scheme.symmetric:
         return grid(scheme, np.float64(-kept.threshold), np.float64(kept.threshold))
     return grid(scheme, np.float64(kept.low), np.float64(kept.high))

@@ -59,9 +59,9 @@ class Builder(ModelBuilder):
             dataset = Dataset(input_data=self.calibration_data)
         else:
             dataset = Dataset(input_shapes=model.graph.input_shapes, input_dtypes=model.graph.input_dtypes)
-        ours = OurThresholds(self.job["calibration"]["ranges"], (self.original_model, self.optimized_model), self.notes)
+        ours = OurThresholds(self.job["calibration"], (self.original_model, self.optimized_model), self.notes)
         pipeline = CalibrationPipeline()
-        if self.job["calibration"].get("asymmetric"):
+        if self.job["calibration"]["unsigned"]:
             pipeline.set(ActivationAsymmetric())
         pipeline.set([ours, PostCalibration(), ActivationEqualization()])
         pipeline.set(weight_calibration(config.weight_config))

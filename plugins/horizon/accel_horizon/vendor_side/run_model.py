@@ -47,16 +47,19 @@ def show(model, layers):
                 if name not in have:
                     model.graph.output.append(known[name])
                     have.add(name)
-                shown[layer] = {"name": name, "nhwc": is_nhwc(producers[name])}
+                shown[layer] = {"name": name, "nhwc": is_nhwc(producers[name], producers)}
                 break
     return shown
 
 
-def is_nhwc(node):
+def is_nhwc(node, producers):
+    """Whether a node writes NHWC: it says so, or, as a Concat, it has the layout of what it reads."""
     for attribute in node.attribute:
         if attribute.name == "data_format":
             return helper.get_attribute_value(attribute) == b"NHWC"
-    return False
+    if node.op_type == "Transpose" or not node.input or node.input[0] not in producers:
+        return False
+    return is_nhwc(producers[node.input[0]], producers)
 
 
 def infer(params, arrays):

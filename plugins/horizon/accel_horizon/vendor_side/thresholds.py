@@ -15,10 +15,12 @@ class OurThresholds(CalibrationPass):
 
     hmct renames tensors and makes new ones. For those it has no name in ``ranges``, the range is that of a measured
     tensor with the same values; where there is none, it is derived from the range of what the tensor is made from.
+    Of the tensors that hmct would store without a sign those stay so that are in ``unsigned``.
     """
 
-    def __init__(self, ranges, float_models, notes):
-        self.ranges = ranges
+    def __init__(self, calibration, float_models, notes):
+        self.ranges = calibration["ranges"]
+        self.unsigned = set(calibration["unsigned"])
         self.float_models = float_models
         self.notes = notes
         self.used = {}
@@ -35,7 +37,10 @@ class OurThresholds(CalibrationPass):
         ]
         found = self._found([n.inputs[0].name for n in nodes])
         for node in nodes:
-            low, high = found[node.inputs[0].name]
+            name = node.inputs[0].name
+            low, high = found[name]
+            if node.qtype == "uint8" and self.used.get(name) not in self.unsigned:
+                node.qtype = "int8"
             node.thresholds = [min(low, 0.0), max(high, 0.0)] if node.asymmetric else [max(abs(low), abs(high))]
         return calibrated_model
 

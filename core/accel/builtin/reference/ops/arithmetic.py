@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 
 from accel.builtin.reference import elementwise
-from accel.builtin.reference.context import Context, handles
+from accel.builtin.reference.context import Codes, Context, handles
 from accel.builtin.reference.ops.fusion import clamp_limits, following_clamp
 from accel.builtin.reference.ops.table import swish
-from accel.builtin.reference.requantize import multiplier_quantum, small_multiplier
+from accel.builtin.reference.requantize import multiplier_quantum, rounded_split, small_multiplier, split_term
 
 
 @handles("Add", "Sub", "Sum")
@@ -18,6 +18,9 @@ def add(ctx: Context, node: onnx.NodeProto) -> bool:
     numerics = ctx.at(node)
     assert numerics.activation is not None
     terms = [ctx.codes(name, numerics.activation) for name in node.input]
+    if numerics.requantize == "split" and len(terms) == 2:
+        _split_sum(ctx, node, terms[0], terms[1])
+        return True
     clamp = following_clamp(ctx, node)
     grid = ctx.grid(clamp.output, numerics.activation)
     hint = f"{clamp.output}/codes"
@@ -47,6 +50,26 @@ def add(ctx: Context, node: onnx.NodeProto) -> bool:
     return True
 
 
+def _split_sum(ctx: Context, node: onnx.NodeProto, x: Codes, other: Codes) -> None:
+    """The term of the larger step is shifted, the other multiplied, the sum requantised; all in integers."""
+    numerics = ctx.at(node)
+    assert numerics.activation is not None
+    grid = ctx.grid(node.output[0], numerics.activation)
+    hint = f"{node.output[0]}/codes"
+    sign = -1.0 if node.op_type == "Sub" else 1.0
+    outer = 1.0
+    if float(other.grid.scale) > float(x.grid.scale):
+        x, other, outer = other, x, sign
+    first, second = split_term(float(other.grid.scale), float(x.grid.scale))
+    wide = [ctx.w.op("Cast", [t.tensor], f"{hint}/wide", to=onnx.TensorProto.DOUBLE) for t in (x, other)]
+    factors = (first, sign * second)
+    terms = [ctx.w.op("Mul", [t, ctx.w.const(f, np.float64)], hint) for t, f in zip(wide, factors, strict=True)]
+    total = ctx.w.op("Add", terms, f"{hint}/sum")
+    ratio = outer * float(x.grid.scale) / first / float(grid.scale)
+    ctx.store(node.output[0], rounded_split(ctx.w, total, ratio, elementwise.bounds_of(grid), grid, hint), grid)
+    ctx.report(node, numerics.precision)
+
+
 @handles("Mul")
 def multiply(ctx: Context, node: onnx.NodeProto) -> bool:
     """``round(a * b * (sa sb / s))``: the product of codes is exact."""
@@ -59,8 +82,13 @@ def multiply(ctx: Context, node: onnx.NodeProto) -> bool:
     grid = ctx.grid(clamp.output, numerics.activation)
     hint = f"{clamp.output}/codes"
     product = ctx.w.op("Mul", [a.tensor, b.tensor], f"{hint}/product")
-    ratio = np.asarray(a.grid.scale * b.grid.scale * grid.inverse, np.float32)
     kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
+    if numerics.requantize == "split":
+        real = float(a.grid.scale * b.grid.scale / grid.scale)
+        ctx.store(clamp.output, rounded_split(ctx.w, product, real, kept, grid, hint), grid)
+        ctx.report(node, numerics.precision)
+        return True
+    ratio = np.asarray(a.grid.scale * b.grid.scale * grid.inverse, np.float32)
     ctx.store(clamp.output, elementwise.by_float(ctx.w, product, ratio, kept, grid, hint), grid)
     ctx.report(node, numerics.precision)
     return True
@@ -75,7 +103,8 @@ def clamp(ctx: Context, node: onnx.NodeProto) -> bool:
     if limits is None:
         return False
     x = ctx.codes(node.input[0], numerics.activation)
-    grid = ctx.grid(node.output[0], numerics.activation)
+    # Under ``split`` a clamp of its own keeps the step of what it reads.
+    grid = x.grid if numerics.requantize == "split" else ctx.grid(node.output[0], numerics.activation)
     hint = f"{node.output[0]}/codes"
     kept = elementwise.bounds_of(grid, *limits)
     ratio = np.asarray(x.grid.scale * grid.inverse, np.float32)

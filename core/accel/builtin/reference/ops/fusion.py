@@ -31,6 +31,8 @@ def following_clamp(ctx: Context, node: onnx.NodeProto) -> Clamp:
     limits = clamp_limits(ctx, following) if following.op_type in ctx.at(following).quantized_ops else None
     if limits is None:
         return found
+    if ctx.at(node).requantize == "split" and (limits[0] != 0 or node.op_type == "Mul"):
+        return found
     ctx.fused[following.output[0]] = node.name
     return Clamp(following.output[0], *limits)
 
@@ -65,7 +67,8 @@ def following_add(ctx: Context, node: onnx.NodeProto) -> tuple[onnx.NodeProto, s
     """
     numerics = ctx.at(node)
     add = ctx.source.sole_consumer(node.output[0])
-    if numerics.requantize != "split" or add is None or add.op_type != "Add" or ctx.at(add) is not numerics:
+    inside = numerics.requantize == "split" and numerics.details.get("shortcuts") != "apart"
+    if not inside or add is None or add.op_type != "Add" or ctx.at(add) is not numerics:
         return None
     other = next((name for name in add.input if name != node.output[0]), "")
     shapes = {ctx.source.shape(name) for name in (*add.input, add.output[0])}

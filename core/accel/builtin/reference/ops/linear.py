@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from accel.builtin.reference import elementwise, exact, requantize, schemes
 from accel.builtin.reference.context import Codes, Context, Sum, handles
@@ -24,9 +25,9 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
         return False
     attrs = raw_attributes(node)
     axis = 0 if node.op_type == "Conv" else 1
-    x = ctx.codes(node.input[0], numerics.activation)
+    x = ctx.codes(node.input[0], ctx.reads(node))
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid or x.grid, bias)
+    on = requantize.weight_grid(numerics, weight, axis, x.grid, result.grid, bias)
     codes = schemes.quantize(weight, on, axis)
     ctx.weights[node.output[0]] = schemes.dequantize(codes, on, axis)
     ctx.grids[node.output[0]] = on
@@ -34,13 +35,14 @@ def convolution(ctx: Context, node: onnx.NodeProto) -> bool:
     if axis == 1 and scale.ndim:
         scale = np.tile(scale, attrs.get("group", 1))
     step = np.asarray(x.grid.scale * scale)
+    wide = numerics.requantize == "split" and x.grid.bits > 8
 
-    def multiply(bias_codes: F32 | None, hint: str) -> str:
-        return exact.convolve(ctx, node.op_type, x, codes, bias_codes, attrs, hint)
+    def multiply(bias_codes: NDArray[np.floating] | None, hint: str) -> str:
+        return exact.convolve(ctx, node.op_type, x, codes, bias_codes, attrs, hint, wide=wide)
 
     outputs = weight.shape[axis] * (attrs.get("group", 1) if axis == 1 else 1)
     planes = outputs if weight.ndim == 4 else 0
-    finish(ctx, node, result, requantize.Product(multiply, step, bias, weight.ndim, 1, planes))
+    finish(ctx, node, result, requantize.Product(multiply, step, bias, weight.ndim, 1, planes, wide=wide))
     return True
 
 
@@ -78,11 +80,13 @@ def matmul(ctx: Context, node: onnx.NodeProto) -> bool:
     most = float(exact.largest(a) * exact.largest(b))
     bound = inner * most if inner else float("inf")
 
-    def multiply(_bias: F32 | None, hint: str) -> str:
-        return exact.matmul(ctx, a.tensor, b.tensor, bound, hint)
+    wide = numerics.requantize == "split" and max(a.grid.bits, b.grid.bits) > 8
+
+    def multiply(_bias: NDArray[np.floating] | None, hint: str) -> str:
+        return exact.matmul(ctx, a.tensor, b.tensor, bound, hint, wide=wide)
 
     step = np.asarray(a.grid.scale * b.grid.scale)
-    finish(ctx, node, following(ctx, node), requantize.Product(multiply, step, None, 0, 0))
+    finish(ctx, node, following(ctx, node), requantize.Product(multiply, step, None, 0, 0, wide=wide))
     return True
 
 
@@ -96,21 +100,23 @@ def _constant_matmul(
     assert numerics.activation is not None
     x = ctx.codes(node.input[0], numerics.activation)
     result = following(ctx, node)
-    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid or x.grid, bias)
+    on = requantize.weight_grid(numerics, weight, 1, x.grid, result.grid, bias)
     codes = schemes.quantize(weight, on, 1)
     real = schemes.dequantize(codes, on, 1)
     ctx.weights[node.output[0]] = real.T if attributes(node).get("transB", 0) else real
     ctx.grids[node.output[0]] = on
     bound = exact.largest(x) * float(np.abs(codes).sum(axis=0, dtype=np.float64).max(initial=0))
+    wide = numerics.requantize == "split" and x.grid.bits > 8
 
-    def multiply(bias_codes: F32 | None, hint: str) -> str:
-        acc = exact.matmul(ctx, x.tensor, ctx.w.const(codes, hint=f"{hint}/weight"), bound, hint)
+    def multiply(bias_codes: NDArray[np.floating] | None, hint: str) -> str:
+        acc = exact.matmul(ctx, x.tensor, ctx.w.const(codes, hint=f"{hint}/weight"), bound, hint, wide=wide)
         if bias_codes is None:
             return acc
-        return ctx.w.op("Add", [acc, ctx.w.const(bias_codes, hint=f"{hint}/bias")], f"{hint}/biased")
+        held = ctx.w.const(bias_codes, np.float64 if wide else np.float32, hint=f"{hint}/bias")
+        return ctx.w.op("Add", [acc, held], f"{hint}/biased")
 
     step = np.asarray(x.grid.scale * on.scale * alpha)
-    finish(ctx, node, result, requantize.Product(multiply, step, bias, rank, rank - 1))
+    finish(ctx, node, result, requantize.Product(multiply, step, bias, rank, rank - 1, wide=wide))
 
 
 @dataclass(frozen=True)
@@ -130,10 +136,13 @@ def following(ctx: Context, node: onnx.NodeProto) -> Result:
     numerics = ctx.at(node)
     assert numerics.activation is not None
     name = node.output[0]
-    if numerics.details.get("float_outputs") == "yes" and ends_the_graph(ctx, name):
+    leaves = node.op_type in numerics.details.get("float_outputs", "").split(",")
+    if leaves and ends_the_graph(ctx, name):
         return Result(Clamp(name), None)
     added = following_add(ctx, node) if node.op_type == "Conv" else None
     clamp = following_clamp(ctx, added[0] if added else node)
+    if leaves and not added and ends_the_graph(ctx, clamp.output):
+        return Result(clamp, None)
     addend = ctx.codes(added[1], numerics.activation) if added else None
     return Result(clamp, ctx.grid(clamp.output, numerics.activation), addend)
 
@@ -143,30 +152,35 @@ def finish(ctx: Context, node: onnx.NodeProto, result: Result, product: requanti
     numerics = ctx.at(node)
     clamp, grid = result.clamp, result.grid
     if grid is None:
-        _finish_in_float(ctx, node, product)
+        _finish_in_float(ctx, node, clamp, product)
         return
     kept = elementwise.bounds_of(grid, clamp.low, clamp.high)
     way = requantize.WAYS[numerics.requantize]
 
-    def multiply(bias: F32 | None, hint: str) -> str:
+    def multiply(bias: NDArray[np.floating] | None, hint: str) -> str:
         acc = product.multiply(bias, hint)
         ctx.sums[node.output[0]] = Sum(acc, product.step, product.axis)
         return acc
 
-    addend = (result.addend.tensor, float(result.addend.grid.scale)) if result.addend else None
-    whole = replace(product, multiply=multiply, addend=addend)
+    whole = replace(product, multiply=multiply, addend=result.addend)
     tensor = way(ctx.w, whole, kept, grid, numerics, f"{clamp.output}/codes")
     ctx.store(clamp.output, tensor, grid)
     ctx.report(node, numerics.precision)
 
 
-def _finish_in_float(ctx: Context, node: onnx.NodeProto, product: requantize.Product) -> None:
+def _finish_in_float(ctx: Context, node: onnx.NodeProto, clamp: Clamp, product: requantize.Product) -> None:
     """The accumulator, bias inside, as real values: what chips do that hand it over in 32 bits."""
     numerics = ctx.at(node)
-    name = node.output[0]
+    name = clamp.output
     codes = None if product.bias is None else requantize.bias_codes(product, numerics.bias_bits or 32)
     acc = product.multiply(codes, f"{name}/codes")
-    ctx.sums[name] = Sum(acc, product.step, product.axis)
+    ctx.sums[node.output[0]] = Sum(acc, product.step, product.axis)
+    if product.wide:
+        acc = ctx.w.op("Cast", [acc], f"{name}/narrow", to=onnx.TensorProto.FLOAT)
     step = elementwise.along(product.step, product.rank, product.axis)
-    ctx.store_float(name, elementwise.scale(ctx.w, acc, step, f"{name}/real"))
+    real = elementwise.scale(ctx.w, acc, step, f"{name}/real")
+    if clamp.low is not None or clamp.high is not None:
+        bounds = [-np.inf if clamp.low is None else clamp.low, np.inf if clamp.high is None else clamp.high]
+        real = ctx.w.op("Clip", [real, *(ctx.w.const(bound) for bound in bounds)], f"{name}/kept")
+    ctx.store_float(name, real)
     ctx.report(node, numerics.precision, "its result leaves the chip as the accumulator")

@@ -11,7 +11,7 @@ from accel.builtin.reference import elementwise, exact
 from accel.builtin.reference.context import EXACT, Codes, Context, handles
 from accel.builtin.reference.graph import attributes, raw_attributes
 from accel.builtin.reference.ops.shape import pass_on
-from accel.builtin.reference.requantize import small_multiplier
+from accel.builtin.reference.requantize import rounded_split, small_multiplier
 from accel.builtin.reference.schemes import F32
 
 
@@ -74,7 +74,7 @@ def average(ctx: Context, node: onnx.NodeProto) -> bool:
         return False
     kernel = tuple(int(k) for k in attrs["kernel_shape"])
     pads = list(attrs.get("pads", [0] * (2 * len(kernel))))
-    x = ctx.codes(node.input[0], numerics.activation)
+    x = ctx.codes(node.input[0], ctx.reads(node))
     reciprocal: float | F32 = 1.0 / float(np.prod(kernel))
     if any(pads) and not attrs.get("count_include_pad", 0):
         if out_shape is None or any(s is None for s in (*shape[2:], *out_shape[2:])):
@@ -95,6 +95,11 @@ def _average(ctx: Context, node: onnx.NodeProto, x: Codes, total: str, reciproca
     same = numerics.details.get("average_pool_range") == "input"
     grid = x.grid if same else ctx.grid(node.output[0], numerics.activation)
     hint = f"{node.output[0]}/codes"
+    if numerics.requantize == "split" and np.ndim(reciprocal) == 0:
+        real = float(x.grid.scale * float(reciprocal) / grid.scale)
+        ctx.store(node.output[0], rounded_split(ctx.w, total, real, elementwise.bounds_of(grid), grid, hint), grid)
+        ctx.report(node, numerics.precision)
+        return
     ratio = np.asarray(x.grid.scale * grid.inverse * reciprocal, np.float32)
     bits = int(numerics.details.get("pool_multiplier_bits", "0"))
     if bits and ratio.size == 1:

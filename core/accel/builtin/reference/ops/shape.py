@@ -74,7 +74,7 @@ def resize(ctx: Context, node: onnx.NodeProto) -> bool:
     attrs = attributes(node)
     if attrs.get("extrapolation_value") or attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         return False
-    x = ctx.codes(node.input[0], numerics.activation)
+    x = ctx.codes(node.input[0], ctx.reads(node))
     if attrs.get("mode", "nearest") == "nearest":
         pass_on(ctx, node, x, [x.tensor, *node.input[1:]])
         return True
