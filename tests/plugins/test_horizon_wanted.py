@@ -63,3 +63,14 @@ def test_bytes_of_pictures() -> None:
     assert to_chip(pixels, replace(rgb, rt_type="bgr"), integer=True)[0, 0, 0].tolist() == [-128, -128, 127]
     yuv = to_chip(pixels, replace(rgb, rt_type="nv12"), integer=True)[0, 0, 0]
     assert yuv.tolist() == [76 - 128, 85 - 128, 127]  # JFIF: pure red is 76, 85, 255
+
+
+def test_codes_without_a_sign_are_ours_alone_by_default() -> None:
+    def asymmetric(**given: object) -> bool:
+        return wanted(small_net(), Registry().target("j5"), BuildOptions(**given)).asymmetric  # type: ignore[arg-type]
+
+    assert asymmetric()
+    assert not asymmetric(set={"asymmetric": "false"})
+    assert not asymmetric(precision="int16")
+    assert not asymmetric(calibrator="vendor")
+    assert asymmetric(calibrator="vendor", set={"asymmetric": "true"})

@@ -28,7 +28,7 @@ WEIGHTS = {
 }
 
 
-def conv(x: str, y: str, weight: str = "one", **attributes: int) -> onnx.NodeProto:
+def conv(x: str, y: str, weight: str = "one", **attributes: object) -> onnx.NodeProto:
     return helper.make_node("Conv", [x, weight], [y], **attributes)
 
 
@@ -54,6 +54,7 @@ POOL = {"kernel_shape": [2, 2]}
         ((conv("x", "c"), op("Clip", "c zero six", "r"), conv("r", "y")), ["r"]),
         ((conv("x", "c"), op("Clip", "c minus six", "r"), conv("r", "y")), []),
         ((*RELU, conv("r", "y", "depth", group=4)), []),
+        ((*RELU, conv("r", "y", pads=[0, 0, 1, 1])), []),
         ((*RELU, conv("r", "y"), conv("r", "z", "depth", group=4)), []),
         ((*RELU, op("MaxPool", "r", "p", **POOL), conv("p", "y")), ["r", "p"]),
         ((*RELU, op("MaxPool", "r", "p", **POOL), op("Concat", "p x", "t", axis=1), conv("t", "y", "two")), []),

@@ -21,6 +21,7 @@ from accel_horizon.job import Job, run_job, write_samples
 from accel_horizon.placement import as_numerics, cpu_costs, not_honoured, places
 from accel_horizon.prepare import for_horizon, static_shapes
 from accel_horizon.toolchain import HORIZON
+from accel_horizon.untuned import restore, untuned_constants
 from accel_horizon.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def build(
     log = workspace / "horizon.log"
     tuned, ranges = thresholds(model, target, options, asked, calibration)
     built = [_one(tuned, target, options, asked, ranges, env, workspace, batch) for batch in options.batches]
+    untuned = untuned_constants(model, tuned)
+    for one in built:
+        restore(one.path(STAGE_FILES["float"]), untuned)
     first = built[0]
     files: dict[str, Path | list[Path]] = _files(built, env, workspace, log)
     found = places(first.model.proto.graph, first.result)

@@ -1,8 +1,8 @@
 """``accel_run``: the stages of a built model, each in the vendor's own simulator.
 
 ========== ====================================================================================
-float      hmct's copy of the network before optimisation, in float
-calibrated activations and weights rounded to their codes, arithmetic in float
+float      hmct's copy of the network before optimisation and tuning, in float
+calibrated tuned, activations and weights rounded to their codes, arithmetic in float
 quantized  the chip's integer arithmetic, bit-exact, on hmct's ONNX Runtime: for many images
 hbm        the very ``.hbm`` in hbdk's simulator, the host's nodes around it: for spot checks
 ========== ====================================================================================

@@ -173,6 +173,10 @@ SPLIT_BITS = 15
 """Bits of the multiplier under ``split``."""
 
 
+WIDE_SHIFT = 8
+"""Sums of 16-bit codes are shifted by at least this before the multiplication."""
+
+
 def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numerics: Numerics, hint: str) -> str:
     """``clip((((sum + bias) >> before) * m) >> after)`` with a 15-bit ``m``, all shifts floor.
 
@@ -184,6 +188,8 @@ def product_by_split(w: Writer, product: Product, kept: Bounds, on: Grid, numeri
     ratio = step / float(on.scale)
     raised = raised_by(on)
     total, after = split_shifts(ratio, on.high - raised)
+    if product.wide:
+        after = np.minimum(after, total - WIDE_SHIFT)
     before = total - after
     multiplier = np.minimum(np.rint(np.ldexp(ratio, total.astype(int))), 2.0**SPLIT_BITS - 1)
     half = np.rint(0.5 * float(on.scale) / step)

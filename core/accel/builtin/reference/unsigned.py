@@ -3,7 +3,8 @@
 ``details["unsigned_codes"] = "convolutions"`` narrows :attr:`accel.target.QuantScheme.unsigned` to what a convolution
 (with a shortcut or not) writes through a Relu, or a Clip from zero, and only convolutions that are not depthwise and
 shortcuts read, straight or through max pooling: hmct's choice, found by quantising small networks of every
-combination. ``"never"`` takes it back.
+combination. Those with padding, which hmct takes too, are left out: zeros are not its code 0 there and it pads in an
+operator of its own, which costs time on the chip. ``"never"`` takes it back.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _read(source: Source, name: str) -> bool:
 
 def _reads(source: Source, node: onnx.NodeProto, name: str) -> bool:
     if node.op_type == "Conv":
-        return not depthwise(source, node)
+        attrs = attributes(node)
+        padded = any(attrs.get("pads", ())) or attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        return not padded and not depthwise(source, node)
     if node.op_type == "Add":
         return any(other != name and _sole_convolution(source, other) for other in node.input)
     return node.op_type == "MaxPool" and _read(source, node.output[0])
