@@ -179,7 +179,9 @@ def evaluate(deployment: Deployment, artifact: Artifact, model: Model | None) ->
     task = driver.make_task(deployment.task, options, artifact) if deployment.task else None
     at = f" at batch {deployment.run.batch}" if deployment.run.batch else ""
     with contextlib.ExitStack() as opened, about(f"{artifact.path.name}{at}"):
-        against = opened.enter_context(driver.run_float(model)) if model is not None else None
+        against = None
+        if model is not None:
+            against = opened.enter_context(driver.run_float(model, preprocessing=artifact.manifest.preprocessing))
         stages = deployment.evaluate.stages
         runners = {
             name: opened.enter_context(driver.run(artifact, replace(deployment.run, simulator=name))) for name in stages

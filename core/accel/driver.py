@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from accel.calibration import Calibration
     from accel.dataset import Dataset
     from accel.model import Model
+    from accel.preprocessing import Preprocessing
     from accel.report import Report
     from accel.runner import Runner
     from accel.task import Task
@@ -172,11 +173,20 @@ def run(artifact: Artifact | str | Path, options: RunOptions | None = None) -> R
         return runner
 
 
-def run_float(model: Model, options: RunOptions | None = None) -> Runner:
-    """Open a model in float: what artifacts are compared with."""
+def run_float(model: Model, options: RunOptions | None = None, *, preprocessing: Preprocessing | None = None) -> Runner:
+    """Open a model in float: what artifacts are compared with.
+
+    Args:
+        preprocessing: Of the artifact. Where it is folded into that, the float model gets it inside too: both are fed
+            the same pixels.
+    """
     with stage("run"):
         from accel.builtin.evaluate.float_runner import FloatRunner
 
+        if preprocessing is not None and preprocessing.folded:
+            from accel.builtin.reference.normalise import fold
+
+            model = model.with_proto(fold(model.proto, preprocessing))
         return FloatRunner(model, threads=(options or RunOptions()).threads)
 
 
