@@ -79,7 +79,7 @@ def split_tail(model: Model, unsupported: Mapping[str, str]) -> Split | None:
     from accel.builtin.prepare.cut import cut
 
     chip = cut(model, list(dict.fromkeys([*crossing, *own])))
-    reasons = {node.name: unsupported.get(node.name, "behind a node that stays on the host") for node in inside}
+    reasons = {node.name: unsupported.get(node.name, "goes with a node that stays on the host") for node in inside}
     return Split(chip, _tail_model(model, crossing, own), reasons)
 
 
