@@ -91,3 +91,22 @@ def test_one_shift_a_convolution(channels, bias):
         steps = schemes.round_codes(b.astype(np.float64) * 2.0**shift / float(gy.scale), "half_away")
         acc += np.clip(steps, -(2**15), 2**15 - 1).astype(np.int64).reshape(1, -1, 1, 1)
     np.testing.assert_array_equal(got, np.clip((acc + (1 << (shift - 1))) >> shift, -128, 127))
+
+
+def test_weights_beside_a_tie_are_divided_in_float64() -> None:
+    """BM1684X's compiler divides weights by their step; the product with its reciprocal rounds some otherwise."""
+    from accel.plugins import Registry
+
+    numerics = Registry().target("bm1684x").numerics_for("int8")
+    rng = np.random.default_rng(0)
+    largest = rng.uniform(0.1, 2, 20000).astype(np.float32)
+    step = (largest / np.float32(127)).astype(np.float64)
+    # The float32 nearest to a tie lies above or below it.
+    weight = np.stack([largest, (step * (rng.integers(1, 126, len(step)) + 0.5)).astype(np.float32)], axis=1)
+    exact = weight[:, 1] / step
+    x = schemes.activation_grid(numerics.activation, Range(-1, 1))
+    on = weight_grid(numerics, weight, 0, x, x)
+    codes = schemes.quantize(weight, on, 0)[:, 1]
+    assert np.array_equal(codes, np.floor(exact + 0.5))
+    product = np.floor((weight[:, 1] * on.inverse).astype(np.float64) + 0.5)
+    assert (product != codes).any()

@@ -83,11 +83,12 @@ def weight_grid(numerics: Numerics, weight: F32, axis: int, x: Grid, y: Grid | N
         floor = np.float32(numerics.details.get("weight_step_floor", "0"))
         if floor:
             # As the compiler holds it (tpu-mlir): in float32 and never below the floor by channel, in float64 as one.
+            # Weights are divided by it in float64: a product with its reciprocal would move some over a tie.
             threshold = np.abs(weight).max(axis=tuple(a for a in range(weight.ndim) if a != axis), initial=0)
             step = np.maximum(threshold / np.float32(127), floor).astype(np.float64)
             if on.inverse.ndim == 0:
                 step = np.asarray(float(np.abs(weight).max(initial=0)) / 127 or 1.0)
-            return replace(on, inverse=(1 / step).astype(np.float32), step=step)
+            return replace(on, inverse=(1 / step).astype(np.float32), step=step, divides=True)
         if numerics.requantize == "split" and on.step is not None:
             # Shifts end at 15 bits before the multiplication, so that no ratio of steps is below 2^-23 for codes of
             # 8 bits and 2^-15 for 16: a channel of nearly no weight, or none, gets a larger step.
