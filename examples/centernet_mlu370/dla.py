@@ -5,7 +5,8 @@
 The shapes are those of the public network (DLA: arXiv:1707.06484, figure 3; CenterNet: arXiv:1904.07850). The 3x3
 maximum over the heat map is inside the network, which has four outputs: heat, the pooled heat, sizes and offsets.
 
-Weights are seeded. Batch norms take their statistics from the photos, and every head gets the range of a trained one.
+Batch norms are folded into the weights, which are seeded (He's initialisation; residual branches are quieter, as in
+trained networks). The heads get the range of trained ones over the photos.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ HEADS = {"heat": (CLASSES, -4.0, 1.0), "wh": (2, 10.0, 3.0), "reg": (2, 0.5, 0.2
 
 
 class Conv(nn.Sequential):
-    """Convolution and batch norm, with or without ReLU."""
+    """Convolution with half padding, with or without ReLU; ``gain`` keeps the size of what passes through it."""
 
-    def __init__(self, before: int, after: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> None:
-        convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        super().__init__(convolution, nn.BatchNorm2d(after), nn.ReLU() if relu else nn.Identity())
+    def __init__(
+        self, before: int, after: int, kernel: int = 3, stride: int = 1, *, relu: bool = True, gain: float = 2.0
+    ) -> None:
+        convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2)
+        nn.init.normal_(convolution.weight, 0, (gain / (before * kernel**2)) ** 0.5)
+        nn.init.normal_(convolution.bias, 0, 0.05)
+        super().__init__(convolution, nn.ReLU() if relu else nn.Identity())
 
 
 class Block(nn.Module):
@@ -35,7 +39,7 @@ class Block(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(Conv(before, after, 3, stride), Conv(after, after, relu=False))
+        self.inner = nn.Sequential(Conv(before, after, 3, stride), Conv(after, after, relu=False, gain=0.5))
 
     def forward(self, x: Tensor, short: Tensor) -> Tensor:
         return torch.relu(self.inner(x) + short)
@@ -55,7 +59,7 @@ class Tree(nn.Module):
             self.first = Tree(levels - 1, before, after, stride)
             self.second = Tree(levels - 1, after, after, 1, given=given + after)
         else:
-            self.project = Conv(before, after, 1, relu=False) if before != after else nn.Identity()
+            self.project = Conv(before, after, 1, relu=False, gain=1.0) if before != after else nn.Identity()
             self.first, self.second = Block(before, after, stride), Block(after, after, 1)
             self.join = Conv(2 * after + given, after, 1)
 
@@ -116,7 +120,7 @@ class CenterNet(nn.Module):
                 channels[deep], factors[deep] = channels[low], factors[low]
         self.heads = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Conv2d(wide[0], inner, 3, 1, 1), nn.ReLU(), nn.Conv2d(inner, count, 1))
+                name: nn.Sequential(Conv(wide[0], inner), nn.Conv2d(inner, count, 1))
                 for name, (count, _, _) in HEADS.items()
             }
         )
@@ -142,14 +146,7 @@ class CenterNet(nn.Module):
 
 @torch.no_grad()
 def settle(net: CenterNet, photos: Tensor) -> None:
-    """Give batch norms the photos' statistics, and every head the mean and spread of ``HEADS``."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the plain mean over the batches
-    net.train()
-    for photo in photos:
-        net.features(photo[None])
-    net.eval()
+    """Give every head the mean and spread of ``HEADS`` over the photos."""
     x = net.features(photos)
     for name, (_, mean, spread) in HEADS.items():
         found, last = net.heads[name](x), net.heads[name][-1]
@@ -163,7 +160,7 @@ def main() -> None:
     torch.manual_seed(0)
     images = torch.from_numpy(np.load(photos, allow_pickle=False))
     net = CenterNet(float(width))
-    settle(net, images)
+    settle(net.eval(), images)
     torch.jit.trace(net, images[:1]).save(out)
 
 
