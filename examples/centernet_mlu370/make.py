@@ -19,9 +19,8 @@ from accel import driver
 from accel.builtin.datasets import open_dataset
 from accel.builtin.datasets.streamed import StreamedDataset
 from accel.builtin.frontends.toolchains import TORCH
-from accel.builtin.tasks import make_task
 from accel.cache import Cache
-from accel.model import Model, TensorSpec
+from accel.model import TensorSpec
 from accel.options import ParseOptions
 from accel.recipe import load
 
@@ -30,6 +29,7 @@ sys.path.insert(0, str(HERE.parent / "zoo"))
 
 from framework import run_script, told  # noqa: E402
 from photos import calibration_photos, evaluation_photos  # noqa: E402
+from truth import found_by_float  # noqa: E402
 
 SCORE = "0.5"
 """Least score of the float network's objects that count as truth."""
@@ -55,30 +55,13 @@ def make(folder: Path, *, width: float = 1.0, size: int = 512, pictures: int = 8
         run_script(TORCH, HERE / "dla.py", folder / "centernet.pt", seen, width)
     options = ParseOptions(input_shapes={"image": (-1, *shape[1:])})
     model = driver.parse(folder / "centernet.pt", options, cache=Cache())  # at 512 pixels the recipe finds it there
-    (folder / "truth.json").write_text(json.dumps(_found(model, _data(listed, model.inputs))))
+    (folder / "truth.json").write_text(
+        json.dumps(found_by_float(model, _data(listed, model.inputs), "centernet", {"score": SCORE}))
+    )
 
 
 def _data(source: Path, inputs: tuple[TensorSpec, ...]) -> StreamedDataset:
     return open_dataset(f"list:{source}", inputs, load(HERE / "accel.toml").preprocessing)
-
-
-def _found(model: Model, data: StreamedDataset) -> dict[str, object]:
-    """The float network's objects in COCO's form: what the modes of the chip are measured against."""
-    task = make_task("centernet", {"score": SCORE})
-    images, rows = [], []
-    with driver.run_float(model) as runner:
-        for at, sample in enumerate(data):
-            height, width = sample.meta["original_size"]
-            images.append({"id": at, "file_name": Path(sample.name).name, "height": height, "width": width})
-            for box in task.decode(runner.run(sample.inputs), sample)["boxes"]:
-                x1, y1, x2, y2 = box["box"]
-                sides = (x2 - x1, y2 - y1)
-                row = {"id": len(rows) + 1, "image_id": at, "category_id": box["class"], "bbox": [x1, y1, *sides]}
-                rows.append({**row, "area": sides[0] * sides[1], "iscrowd": 0})
-    classes = model.outputs[0].shape[1]
-    assert isinstance(classes, int)
-    categories = [{"id": k, "name": f"class {k}"} for k in range(classes)]
-    return {"images": images, "categories": categories, "annotations": rows}
 
 
 def main() -> None:

