@@ -37,7 +37,6 @@ def make(params, arrays):
     extra = {"aux_logits": False, "init_weights": False} if params["name"] == "googlenet" else {}
     net = models.get_model(params["name"], weights=None, **extra).eval()
     damp(net)
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused attention has no counterpart in ONNX
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if norms:  # statistics of what really flows: the signal reaches the end, as in a trained network
         for norm in norms:
@@ -46,8 +45,6 @@ def make(params, arrays):
             net.train()(torch.cat([x, torch.randn_like(x)]))  # the driver compares on noise
         net.eval()
     last = [m for m in net.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
-    if params["name"].startswith("vit"):
-        torch.nn.init.normal_(last.weight, std=0.02)  # torchvision starts it at zero
     with torch.no_grad():
         factor = LOGIT / net(x).abs().max()
         last.weight.mul_(factor)

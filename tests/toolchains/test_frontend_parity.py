@@ -25,7 +25,7 @@ TORCHVISION = {
     "always": ("mobilenet_v2", "shufflenet_v2_x1_0", "googlenet", "efficientnet_b0"),
     "parity": (
         "alexnet", "vgg11", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "squeezenet1_1", "densenet121",
-        "mobilenet_v3_small", "mnasnet0_5", "regnet_y_400mf", "convnext_tiny", "vit_b_16", "swin_t",
+        "mobilenet_v3_small", "mnasnet0_5", "regnet_y_400mf", "convnext_tiny", "swin_t",
     ),
 }  # fmt: skip
 KERAS = {

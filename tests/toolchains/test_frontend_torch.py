@@ -49,6 +49,7 @@ class Fused(torch.nn.Module):
         return self.a(x, x, x, need_weights=False)[0]
 with torch.no_grad():
     torch.jit.trace(Fused().eval(), torch.rand(1, 4, 8)).save("fused.pt")
+torch.export.save(torch.export.export(Fused().eval(), (torch.rand(1, 4, 8),)), "fused.pt2")
 class Writes(torch.nn.Module):
     def forward(self, x):
         torch.save(x, "PROOF")
@@ -152,10 +153,12 @@ def test_a_batch_that_is_built_in_is_fixed(small: Path) -> None:
     assert "fixed at 1" in model.notes[1]
 
 
-def test_attention_that_was_fused_in_tracing_says_how_to_trace_it(small: Path) -> None:
+def test_attention_that_was_fused_in_tracing_says_how_to_export_it(small: Path) -> None:
     error = failure(small / "fused.pt", input_shapes={"": (1, 4, 8)})
     assert error.code == "unsupported.op" and "multi_head_attention" in error.summary
-    assert "set_fastpath_enabled(False)" in error.hints[0]
+    assert ".pt2" in error.hints[0]
+    x = np.random.default_rng(0).random((1, 4, 8), np.float32)
+    assert verify.run(parse(small / "fused.pt2").proto, {"x": x})[0].shape == (1, 4, 8)
 
 
 def test_a_script_that_writes_files_is_refused_without_running_it(small: Path) -> None:

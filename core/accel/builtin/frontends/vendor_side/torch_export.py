@@ -214,16 +214,11 @@ def trace(module, request, folder, output, names):
 
 
 def _unsupported(error):
-    """Attention is fused when a network is traced without gradients, into operators that only PyTorch has."""
     cause = last_words(error)
     found = re.search(r"'(\w+::\w+)'", cause)
     name = found.group(1) if found else "an operator"
-    fused = "multi_head_attention" in name or "transformer_encoder" in name
-    hints = (
-        ["Trace it again after torch.backends.mha.set_fastpath_enabled(False)."]
-        if fused
-        else ["Export with torch.export.save (.pt2), which takes operators apart, or write the network without it."]
-    )
+    # Attention, for one, is fused when a network is traced without gradients, into operators that only PyTorch has.
+    hints = ["Export with torch.export.save (.pt2), which takes operators apart."]
     return Refused("unsupported.op", f"{name} has no counterpart in ONNX", cause, hints)
 
 
