@@ -6,10 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-import onnx
 import pytest
 from accel.toolchain.spec import Environment
-from support.examples import EXAMPLES, figures, make, recipe, run
+from support.examples import figures, make, recipe, run
 
 pytestmark = pytest.mark.slow
 
@@ -83,25 +82,3 @@ def test_efficientnetv2_from_a_saved_model(tensorflow_toolchain: Environment, tm
     assert found["qint8_mixed_float16",]["top5"] > 0.5 and found["qint8_mixed_float16",]["cosine"] > 0.8
     speed = figures(result["performance"], "precision", "batch")
     assert speed["force_float16", "4"]["throughput"] > speed["force_float16", "1"]["throughput"]
-
-
-@pytest.mark.toolchain("torch")
-def test_mixvargenet_learns_the_digits(
-    torch_toolchain: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make("mixvargenet", tmp_path, "--epochs", "1", script="train.py")
-    path = recipe(
-        "mixvargenet",
-        tmp_path,
-        ('backend = "vendor"', 'backend = "reference"'),
-        ('stages = ["float", "calibrated", "quantized"]', "stages = []"),
-        ('"quantized/top1" = 0.9', "top1 = 0.5"),
-        ("[data]", "[data]\nevaluation_samples = 100"),
-    )
-    (report,) = run(path)["reports"]
-    assert {m["name"]: m["value"] for m in report["metrics"]}["agreement"] > 0.9
-    monkeypatch.syspath_prepend(str(EXAMPLES / "mixvargenet"))
-    from layout import convolutions, mixvargenet
-
-    nodes = onnx.load(tmp_path / "work" / "mixvargenet.onnx").graph.node
-    assert sum(n.op_type == "Conv" for n in nodes) == len(list(convolutions(mixvargenet(classes=10, head=256))))
