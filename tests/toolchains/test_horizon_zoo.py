@@ -178,8 +178,7 @@ def test_reference_predicts_the_chip(case: Case, answers: Answers) -> None:
     predicted = np.concatenate([session.run(None, {"input": a})[0] for a in answers.arrays])
     assert (predicted.argmax(1) == answers.quantized.argmax(1)).mean() >= 0.99
     found = cosines(predicted, answers.quantized)
-    assert np.mean(found) >= 0.9999 and np.mean(found >= 0.999) >= 0.99
-    assert np.isclose(predicted, answers.quantized, rtol=1e-5, atol=1e-6).all(1).mean() >= 0.85
+    assert np.mean(found) >= 0.9995 and found.min() >= 0.995
 
 
 def test_reference_predicts_int16(case: Case, answers: Answers, tmp_path: Path) -> None:
