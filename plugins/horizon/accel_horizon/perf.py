@@ -28,7 +28,8 @@ def perf(artifact: Artifact, options: RunOptions) -> Report:
     asked = options.device not in ("auto", "simulator")
     if asked or (options.device == "auto" and not options.opt_levels and locate() is not None):
         return measure(artifact, options)
-    summaries = read_summaries(artifact)
+    batch = options.batch or artifact.manifest.batches[0]
+    summaries = read_summaries(artifact, batch)
     if not summaries:
         raise AccelError(f"{artifact.path} holds no static performance", code="artifact.incomplete")
     tables = [layers(name, s) for name, s in summaries.items() if s.get("layer details")]
@@ -49,15 +50,27 @@ def perf(artifact: Artifact, options: RunOptions) -> Report:
         metrics=tuple(metrics(list(summaries.values()))),
         tables=tuple(tables),
         notes=tuple(notes),
-        commands=(f"accel perf {artifact.path}",),
+        commands=(f"accel perf {artifact.path}" + (f" --batch {batch}" if len(manifest.batches) > 1 else ""),),
         subject=subject,
     )
 
 
-def read_summaries(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """The estimator's ``summary`` of each subgraph, by file stem."""
+def read_summaries(artifact: Artifact, batch: int) -> dict[str, dict[str, Any]]:
+    """The estimator's ``summary`` of each subgraph at a batch, by file stem.
+
+    Raises:
+        AccelError: ``usage.batch`` when the artifact was not built for it.
+    """
+    manifest = artifact.manifest
+    if batch not in manifest.batches:
+        have = ", ".join(map(str, manifest.batches))
+        raise AccelError(f"the artifact has no batch {batch}", code="usage.batch", hints=[f"It has: {have}."])
+    prefixes = manifest.details["prefixes"]
+    assert isinstance(prefixes, list)
+    prefix = f"{prefixes[manifest.batches.index(batch)]}_subgraph_"
     made = {}
-    for entry in artifact.manifest.files:
-        if entry.role == "report" and entry.path.endswith(".json"):
+    for entry in manifest.files:
+        name = Path(entry.path).name
+        if entry.role == "report" and name.endswith(".json") and name.startswith(prefix):
             made[Path(entry.path).stem] = read_summary(artifact.path / entry.path)
     return made
