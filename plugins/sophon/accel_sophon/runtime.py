@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 from accel.errors import AccelError
 from accel.toolchain.find import find
+from accel.toolchain.sdk import prove_import
 from accel.toolchain.spec import Environment, Toolchain
 
 LIBSOPHON = Path("/opt/sophon/libsophon-current")
@@ -49,30 +49,10 @@ def probe(env: Environment) -> str:
     Raises:
         AccelError: ``toolchain.broken``.
     """
-    try:
-        done = subprocess.run(
-            [str(env.python), "-c", "import sophon.sail"],
-            env={**os.environ, **env.variables},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _broken(str(error)) from error
-    if done.returncode:
-        raise _broken((done.stderr.strip().splitlines() or ["no message"])[-1])
+    hint = "Install sophon-sail for this Python, or name another one: ACCEL_SOPHON_PYTHON=/path/to/python3"
+    prove_import(env, "import sophon.sail", "sophon.sail", hint)
     tool = shutil.which("bmrt_test", path=str(env.root / "bin")) or "no bmrt_test: no measured performance"
     return f"libsophon {env.version or 'of unknown version'}, {len(devices())} device(s), {tool}"
-
-
-def _broken(cause: str) -> AccelError:
-    return AccelError(
-        "sophon.sail cannot be imported",
-        code="toolchain.broken",
-        cause=cause,
-        hints=["Install sophon-sail for this Python, or name another one: ACCEL_SOPHON_PYTHON=/path/to/python3"],
-    )
 
 
 SOPHON_RUNTIME = Toolchain(

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from accel.errors import AccelError
+from accel.toolchain.sdk import prove_import
 from accel.toolchain.spec import Environment, Toolchain
 
 PYTHON = "ACCEL_MAGICMIND_PYTHON"
@@ -89,19 +90,12 @@ def cards() -> list[Path]:
 
 def probe(environment: Environment) -> str:
     """Import the SDK and say what is there."""
-    try:
-        done = subprocess.run(
-            [str(environment.python), "-c", "import magicmind.python.runtime as mm; mm.BuilderConfig()"],
-            env={**os.environ, **environment.variables},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _broken(str(error)) from error
-    if done.returncode:
-        raise _broken((done.stderr.strip().splitlines() or ["no message"])[-1])
+    prove_import(
+        environment,
+        "import magicmind.python.runtime as mm; mm.BuilderConfig()",
+        "MagicMind",
+        "Is the driver installed, and is LD_LIBRARY_PATH complete (NEUWARE_HOME/lib64)?",
+    )
     parts = [f"MagicMind {environment.version or 'of unknown version'} ({environment.python})"]
     try:
         parts.append(f"mm_run: {mm_run(environment)}")
@@ -112,15 +106,6 @@ def probe(environment: Environment) -> str:
         f"{count} card{'s' if count != 1 else ''}" if count else "no card: builds, but does not run or measure"
     )
     return "; ".join(parts)
-
-
-def _broken(cause: str) -> AccelError:
-    return AccelError(
-        "MagicMind is found but cannot be imported",
-        code="toolchain.broken",
-        cause=cause,
-        hints=["Is the driver installed, and is LD_LIBRARY_PATH complete (NEUWARE_HOME/lib64)?"],
-    )
 
 
 def _interpreters(home: Path) -> list[Path]:
