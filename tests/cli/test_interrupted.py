@@ -3,6 +3,7 @@
 import resource
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,9 @@ def leftovers(folder: Path) -> list[str]:
 def reach(stage: str, slow: Path, recipe: Path):
     (slow / "flag").write_text(stage)
     (slow / "ready").unlink(missing_ok=True)
-    running = process("recipe", "run", recipe, path=slow)
+    # Whoever runs the tests in the background may have had Ctrl-C ignored; a terminal has not.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = process("recipe", "run", recipe, path=slow, preexec_fn=heard)
     for _ in range(600):
         if (slow / "ready").exists():
             return running
