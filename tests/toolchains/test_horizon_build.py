@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from accel.artifact import Artifact
 from accel.errors import AccelError
@@ -120,6 +121,14 @@ def test_same_inputs_give_the_same_files(artifact: Artifact, tmp_path: Path) -> 
     again = built(tmp_path / "again")
     digests = {f.path: f.sha256 for f in artifact.manifest.files if f.role in ("model", "bin", "quantized", "report")}
     assert digests == {f.path: f.sha256 for f in again.manifest.files if f.path in digests}
+
+
+def test_lists_of_the_networks_are_in_order(artifact: Artifact) -> None:
+    """hmct writes them by place in memory, which only another process (the first one, say) shows."""
+    for stage in ("optimized", "calibrated", "quantized", "host"):
+        graph = onnx.load(artifact.file(stage)).graph
+        for entries in (graph.initializer, graph.value_info):
+            assert [e.name for e in entries] == sorted(e.name for e in entries)
 
 
 def test_any_number_of_samples_and_wrong_feeds(artifact: Artifact) -> None:

@@ -190,25 +190,26 @@ def write_bin(job, hybrid, path):
     Path(path).write_bytes(model.SerializeToString(deterministic=True))
 
 
-def sort_initializers(proto):
-    """hmct lists them by where they lie in memory: another order in another process."""
-    ordered = sorted(proto.graph.initializer, key=lambda tensor: tensor.name)
-    kept = [type(tensor).FromString(tensor.SerializeToString()) for tensor in ordered]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+def sort_lists(proto):
+    """hmct lists initialisers and inner values by where they lie in memory: another order in another process."""
+    for entries in (proto.graph.initializer, proto.graph.value_info):
+        ordered = sorted(entries, key=lambda entry: entry.name)
+        kept = [type(entry).FromString(entry.SerializeToString()) for entry in ordered]
+        del entries[:]
+        entries.extend(kept)
 
 
 def sort_saved(path):
     """The same for a model that hmct has saved."""
     proto = onnx.load(path)
-    sort_initializers(proto)
+    sort_lists(proto)
     Path(path).write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def write_files(job, hybrid):
     """``.bin``, ``.hbm``, and the host's part of the model with the ``.hbm`` taken out."""
     hybrid.graph.name = job["prefix"]
-    sort_initializers(hybrid)
+    sort_lists(hybrid)
     write_bin(job, hybrid, job["prefix"] + ".bin")
     for tensor in hybrid.graph.initializer:
         if tensor.name == HBM:
