@@ -117,3 +117,11 @@ def test_only_where_one_shift_serves_a_tensor() -> None:
     assert round_weights(model, replace(SHIFT, requantize="float"), ranges) is model
     name = model.proto.graph.node[0].name
     assert round_weights(model, SHIFT, ranges, {name: stored_int(8)}) is model
+
+
+def test_channels_that_are_not_alike_round_each_for_itself() -> None:
+    """One by one or together: the same codes. Together would take a matrix of all the weights of a channel."""
+    weight = np.random.default_rng(4).normal(size=(6, 4, 3, 3))
+    together = least_error(weight.reshape(6, -1), np.full((6, 1), 0.4), correlation((4, 3, 3), 0.0), 127)
+    alone = least_error(weight.reshape(24, -1), np.full((24, 1), 0.4), correlation((1, 3, 3), 0.0), 127)
+    assert np.array_equal(together.reshape(24, -1), alone)

@@ -76,9 +76,11 @@ def round_weights(
         weight = held.get(node.input[1]) if on is not None else None
         if on is None or weight is None or weight.ndim < 3 or weight[0, 0].size == 1:
             continue
-        rows = weight.reshape(len(weight), -1).astype(np.float64)
-        step = np.broadcast_to(np.reshape(on.scale, (-1, 1)), (len(rows), 1))
-        alike = correlation(weight.shape[1:], ALIKE if node.input[0] in pictures else 0.0)
+        # The colours of a pixel are alike; other channels are not, and each rounds for itself.
+        together = weight.shape[1] if node.input[0] in pictures else 1
+        rows = weight.reshape(len(weight) * weight.shape[1] // together, -1).astype(np.float64)
+        step = np.broadcast_to(np.reshape(on.scale, (-1, 1)), (len(weight), 1)).repeat(len(rows) // len(weight), axis=0)
+        alike = correlation((together, *weight.shape[2:]), ALIKE)
         codes = least_error(rows, step, alike, _limit(on))
         made = np.clip(codes, -_limit(on) + MARGIN, _limit(on) - MARGIN) * step
         name = g.fresh(taken, f"{node.output[0]}_weight")
@@ -109,26 +111,28 @@ def least_error(weight: F64, step: F64, alike: F64, limit: float) -> F64:
     Starts from the nearest codes; never further than one step from a weight, never beyond ``limit``.
 
     Args:
-        weight: Real weights, a row for each output channel.
+        weight: Real weights, a row for each output channel (and input channel, where those are not alike).
         step: [rows, 1] real value of a code.
         alike: [n, n] correlation of the inputs.
         limit: Largest magnitude of a code.
     """
     exact = weight / step
     codes = np.clip(np.rint(exact), -limit, limit)
-    row = np.arange(len(codes))
     own = np.diag(alike)
-    # In units of the step. Each round moves at most one code a row; every move lowers the error, so it ends.
-    while True:
-        slope = (codes - exact) @ alike
-        to = codes - np.sign(slope)
+    # In units of the step. Each round moves at most one code a row, and rows that found none to move are done; every
+    # move lowers the error, so it ends.
+    row = np.arange(len(codes))
+    while len(row):
+        slope = (codes[row] - exact[row]) @ alike
+        to = codes[row] - np.sign(slope)
         gain = 2 * np.abs(slope) - own
-        gain[(np.abs(to) > limit) | (np.abs(to - exact) > 1) | (slope == 0)] = 0
+        gain[(np.abs(to) > limit) | (np.abs(to - exact[row]) > 1) | (slope == 0)] = 0
         best = gain.argmax(axis=1)
-        moved = gain[row, best] > 1e-9
-        if not moved.any():
-            return codes
-        codes[row[moved], best[moved]] = to[row[moved], best[moved]]
+        at = np.arange(len(row))
+        moved = gain[at, best] > 1e-9
+        codes[row[moved], best[moved]] = to[at[moved], best[moved]]
+        row = row[moved]
+    return codes
 
 
 def _limit(on: Grid) -> float:
