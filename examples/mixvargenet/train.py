@@ -1,6 +1,6 @@
 """Writes the digits, and MixVarGENet trained on them in float. The toolchain ``torch`` must be installed.
 
-python examples/mixvargenet/train.py [FOLDER] [--epochs 3]
+python examples/mixvargenet/train.py [FOLDER] [--epochs 8]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=HERE / "work")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     write(given.folder)

@@ -82,3 +82,21 @@ def test_efficientnetv2_from_a_saved_model(tensorflow_toolchain: Environment, tm
     assert found["qint8_mixed_float16",]["top5"] > 0.5 and found["qint8_mixed_float16",]["cosine"] > 0.8
     speed = figures(result["performance"], "precision", "batch")
     assert speed["force_float16", "4"]["throughput"] > speed["force_float16", "1"]["throughput"]
+
+
+@pytest.mark.toolchain("torch")
+@pytest.mark.toolchain("horizon")
+def test_mixvargenet_trained_and_taken_through_its_stages(
+    torch_toolchain: Environment, horizon_toolchain: Environment, tmp_path: Path
+) -> None:
+    make("mixvargenet", tmp_path, "--epochs", "3", script="train.py")
+    path = recipe(
+        "mixvargenet",
+        tmp_path,
+        ('"quantized/top1" = 0.9', '"quantized/top1" = 0.6'),  # fewer epochs than the page's
+        ("[data]", "[data]\nevaluation_samples = 60"),
+    )
+    (report,) = run(path)["reports"]
+    found = {m["name"]: m["value"] for m in report["metrics"]}
+    assert found["float/top1"] > 0.6
+    assert found["quantized/agreement"] > 0.9 and found["quantized/cosine"] > 0.99
