@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from accel import driver
-from accel.artifact import SCHEMA, Artifact, Manifest
-from accel.artifacts import write_artifact
+from accel.artifact import Artifact
 from accel.errors import AccelError
-from accel.model import TensorSpec
 from accel.options import RunOptions
+from support.artifacts import hbm_artifact
 from support.cli import Cli
 
 FAKE = Path(__file__).parent / "fakes" / "hrt_model_exec"
@@ -34,23 +33,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def artifact(tmp_path: Path) -> Artifact:
     model = tmp_path / "net.hbm"
     model.write_bytes(b"a program")
-    spec = TensorSpec("x", "float32", (1, 3, 8, 8))
-    folder = tmp_path / "artifact"
-    manifest = Manifest(
-        schema=SCHEMA,
-        name="net",
-        target="j5",
-        vendor="horizon",
-        backend="vendor",
-        precision="int8",
-        payload="hbm",
-        inputs=(spec,),
-        outputs=(spec,),
-        batches=(1,),
-        files=(),
-        model_digest="0" * 64,
-    )
-    return write_artifact(folder, manifest, {"model": model})
+    return hbm_artifact(tmp_path / "artifact", {"model": model})
 
 
 def failing(tool: Path, how: str) -> None:

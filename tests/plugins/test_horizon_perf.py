@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from accel import driver
-from accel.artifact import SCHEMA, Artifact, Manifest
-from accel.artifacts import write_artifact
+from accel.artifact import Artifact
 from accel.errors import AccelError
-from accel.model import TensorSpec
 from accel.options import RunOptions
+from support.artifacts import hbm_artifact
 
 
 def estimate(latency: int, frames: int) -> str:
@@ -34,24 +33,8 @@ def artifact(tmp_path: Path) -> Artifact:
     files["model"].write_bytes(b"a program")
     files["one"].write_text(estimate(500, 1))
     files["four"].write_text(estimate(1600, 4))
-    spec = TensorSpec("x", "float32", (1, 3, 8, 8))
-    manifest = Manifest(
-        schema=SCHEMA,
-        name="net",
-        target="j5",
-        vendor="horizon",
-        backend="vendor",
-        precision="int8",
-        payload="hbm",
-        inputs=(spec,),
-        outputs=(spec,),
-        batches=(1, 4),
-        files=(),
-        model_digest="0" * 64,
-        details={"prefixes": ["net_b1", "net_b4"]},
-    )
-    reports = [files["one"], files["four"]]
-    return write_artifact(tmp_path / "artifact", manifest, {"model": files["model"], "report": reports})
+    held = {"model": files["model"], "report": [files["one"], files["four"]]}
+    return hbm_artifact(tmp_path / "artifact", held, (1, 4), {"prefixes": ["net_b1", "net_b4"]})
 
 
 @pytest.mark.parametrize(("batch", "latency", "fps"), [(None, 0.5, 2000), (1, 0.5, 2000), (4, 1.6, 2500)])
