@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from accel.runner import Provenance
 
+SPEED_UNITS = ("FPS", "ms", "us", "s")
+"""Units of figures that say how fast something is."""
+
 
 @dataclass(frozen=True)
 class Metric:

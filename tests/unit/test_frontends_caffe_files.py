@@ -7,33 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accel.builtin.frontends import plugin
 from accel.builtin.frontends.caffe.caffemodel import read_caffemodel
 from accel.builtin.frontends.caffe.prototxt import MAX_DEPTH, parse_text
 from accel.builtin.prepare import verify
 from accel.errors import AccelError, ExitCode
 from accel.model import Model
-from accel.options import ParseOptions
 from caffe_files import blob, caffemodel, data, field, layer, write
 from hypothesis import given
 from hypothesis import strategies as st
+from support.frameworks import failure, parse
 
 W = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)
 B = np.float32([0.5, -0.5])
 CONV = layer("Convolution", "convolution_param { num_output: 2 kernel_size: 3 }")
 X = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
-
-
-def parse(path: Path, **options: object) -> Model:
-    model = plugin.accel_parse(path, ParseOptions(**options))  # type: ignore[arg-type]
-    assert model is not None
-    return model
-
-
-def failure(path: Path, **options: object) -> AccelError:
-    with pytest.raises(AccelError) as caught:
-        parse(path, **options)
-    return caught.value
 
 
 def result(model: Model) -> np.ndarray:

@@ -84,12 +84,11 @@ def reports_text(reports: Sequence[Report]) -> str:
 _KEYS = ("target", "precision", "variant", "batch", "backend", "figures")
 
 
-_SPEED_UNITS = ("FPS", "ms", "us", "s")
-
-
 def speeds_text(reports: Sequence[Report]) -> str:
     """Speed of several artifacts and batches, a row each; the page and ``accel perf`` tell more."""
-    kept = [replace(r, commands=(), metrics=tuple(m for m in r.metrics if m.unit in _SPEED_UNITS)) for r in reports]
+    from accel.report import SPEED_UNITS
+
+    kept = [replace(r, commands=(), metrics=tuple(m for m in r.metrics if m.unit in SPEED_UNITS)) for r in reports]
     return _side_by_side([r for r in kept if r.metrics])
 
 

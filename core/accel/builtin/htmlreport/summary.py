@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from accel.builtin.htmlreport import charts
 from accel.builtin.htmlreport.labels import of_reports
+from accel.report import SPEED_UNITS
 
 if TYPE_CHECKING:
     from accel.report import Metric, Report
 
 CLOSENESS = ("cosine", "sqnr", "max_error", "agreement")
 """Figures of the comparison with float; the others of an evaluation are the task's own."""
-_SPEED_UNITS = ("FPS", "ms", "us", "s")
 _DRAWN = 3
 """Figures of a task that are drawn: the first ones are the usual ones."""
 _COUNTS = ("samples", "macs")
@@ -79,7 +79,7 @@ def bars(reports: Sequence[Report]) -> list[Chart]:
     ratios.sort(key=lambda name: name.rpartition("/")[2] in CLOSENESS)
     made = [_bars("Accuracy", evaluations, ratios[:_DRAWN], "", "Ratios: 1 is best.")]
     speeds = [r for r in reports if not is_evaluation(r)]
-    for unit in _SPEED_UNITS:
+    for unit in SPEED_UNITS:
         names = _names(speeds, lambda m, unit=unit: m.unit == unit)  # type: ignore[misc]
         better = "More is better" if unit == "FPS" else "Less is better"
         said = ", ".join(dict.fromkeys(m.provenance for r in speeds for m in r.metrics if m.unit == unit))
